@@ -1,0 +1,1 @@
+//! Client of the vault contracts on EVM chains.

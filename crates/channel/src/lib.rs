@@ -1,0 +1,1 @@
+//! Lanes, vouchers, net-offs, notices and every digest that is signed.

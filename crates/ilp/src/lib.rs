@@ -1,0 +1,1 @@
+//! OER, ILPv4, BTP and ILDCP codecs on borrowed bytes.

@@ -1,0 +1,1 @@
+//! Hash-chained segments, snapshots and group commit.

@@ -1,0 +1,1 @@
+//! Prices, spreads, guards and LP share maths as pure integer functions.

@@ -1,0 +1,1 @@
+//! Drives the sequencer: links, chain effects, clock, configuration.

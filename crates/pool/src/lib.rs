@@ -1,0 +1,1 @@
+//! The deterministic pool core: commands, events, effects, state, sequencer.

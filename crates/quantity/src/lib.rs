@@ -1,0 +1,1 @@
+//! Amounts, ratios, timestamps and typed ids with checked arithmetic.

@@ -1,0 +1,2 @@
+//! Set-up, checks, demo and CI of this repository.
+fn main() {}
