@@ -1,2 +1,73 @@
-//! Set-up, checks, demo and CI of this repository.
-fn main() {}
+//! Set-up, checks, demo and CI of this repository, as one command: `cargo xtask`.
+//!
+//! It starts other programs (cargo, npm, forge, the product's own binaries) and reads the checkout; it knows no
+//! crate of the product. All I/O is here: processes and files, no network of its own.
+
+mod process;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+/// One `cargo xtask` subcommand.
+struct Subcommand {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "setup",
+        about: "install what the other commands need; does nothing when all is there",
+        run: setup::run,
+    },
+    Subcommand {
+        name: "test",
+        about: "set up, then run every check; ends with `N passed, N failed`",
+        run: test::run,
+    },
+    Subcommand {
+        name: "tidy",
+        about: "check crate arrows, banned types and words, invariants, links, licences, duplicates",
+        run: tidy::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace: these errors say what to do.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((name, rest)) = arguments.split_first() else {
+        print_usage();
+        bail!("name a subcommand");
+    };
+    if matches!(name.as_str(), "help" | "-h" | "--help") {
+        print_usage();
+        return Ok(());
+    }
+    let Some(subcommand) = SUBCOMMANDS.iter().find(|s| s.name == name) else {
+        print_usage();
+        bail!("there is no subcommand `{name}`")
+    };
+    (subcommand.run)(rest)
+}
+
+fn print_usage() {
+    eprintln!("cargo xtask <subcommand>\n");
+    for subcommand in SUBCOMMANDS {
+        eprintln!("  {:<10} {}", subcommand.name, subcommand.about);
+    }
+}

@@ -1,0 +1,160 @@
+//! `cargo xtask setup`: what the other commands need from this machine. Running it twice does nothing the second time.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{capture, root, run as run_command};
+
+const RUST_MIN: (u32, u32) = (1, 95);
+const NODE_MAJOR_MIN: u32 = 18;
+const NODE_INSTALL: &str =
+    "apt-get update && apt-get install -y --no-install-recommends nodejs npm";
+
+/// Checks compilers and Node, then installs the locked npm packages of each folder in `tools/`.
+pub(crate) fn run(_arguments: &[String]) -> Result<()> {
+    check_c_compiler()?;
+    check_rust()?;
+    let folders = npm_folders()?;
+    if !folders.is_empty() {
+        ensure_node()?;
+    }
+    for folder in folders {
+        install_packages(&folder)?;
+    }
+    eprintln!("setup: done");
+    Ok(())
+}
+
+fn check_c_compiler() -> Result<()> {
+    let version = capture(Command::new("cc").arg("--version"))
+        .context("no C compiler: run `apt-get install -y build-essential` as root")?;
+    eprintln!("setup: C compiler  {}", first_line(&version));
+    Ok(())
+}
+
+fn check_rust() -> Result<()> {
+    let version = capture(Command::new("rustc").arg("--version"))?;
+    let (major, minor) = major_minor(&version).context("cannot read the version of rustc")?;
+    if (major, minor) < RUST_MIN {
+        bail!(
+            "rustc {major}.{minor} is too old: run `rustup update stable` (1.95 or newer is needed)"
+        );
+    }
+    eprintln!("setup: Rust        {}", first_line(&version));
+    Ok(())
+}
+
+fn ensure_node() -> Result<()> {
+    if let Some(version) = node_version() {
+        eprintln!("setup: Node        {version}");
+        return Ok(());
+    }
+    let Some(mut install) = as_root(NODE_INSTALL) else {
+        bail!("Node {NODE_MAJOR_MIN} or newer with npm is missing: run `{NODE_INSTALL}` as root");
+    };
+    eprintln!("setup: Node {NODE_MAJOR_MIN} or newer is missing, installing it from Debian");
+    run_command(&mut install)?;
+    let version = node_version().with_context(|| {
+        format!("the Node that apt installed is older than {NODE_MAJOR_MIN}: install a newer one by hand")
+    })?;
+    eprintln!("setup: Node        {version}");
+    Ok(())
+}
+
+/// The version of Node when it is new enough and npm is there too.
+fn node_version() -> Option<String> {
+    let version = capture(Command::new("node").arg("--version")).ok()?;
+    capture(Command::new("npm").arg("--version")).ok()?;
+    let (major, _) = major_minor(&version)?;
+    (major >= NODE_MAJOR_MIN).then(|| first_line(&version).to_owned())
+}
+
+/// The shell line as root, by sudo if need be; none when neither is possible without asking.
+fn as_root(line: &str) -> Option<Command> {
+    capture(Command::new("apt-get").arg("--version")).ok()?;
+    let user_id = capture(Command::new("id").arg("-u")).ok()?;
+    let mut command = if user_id.trim() == "0" {
+        Command::new("sh")
+    } else {
+        capture(Command::new("sudo").args(["-n", "true"])).ok()?;
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "sh"]);
+        sudo
+    };
+    command
+        .args(["-c", line])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    Some(command)
+}
+
+/// Folders in `tools/` that have a package.json, in order of name.
+fn npm_folders() -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(root().join("tools"))? {
+        let folder = entry?.path();
+        if folder.join("package.json").is_file() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn install_packages(folder: &Path) -> Result<()> {
+    let shown = folder.strip_prefix(root()).unwrap_or(folder).display();
+    if is_installed(folder)? {
+        eprintln!("setup: packages    {shown} is up to date");
+        return Ok(());
+    }
+    eprintln!("setup: packages    installing {shown}");
+    let mut install = Command::new("npm");
+    install
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(folder);
+    run_command(&mut install)
+}
+
+/// npm writes `.package-lock.json` last, so it is the stamp of a finished installation.
+fn is_installed(folder: &Path) -> Result<bool> {
+    let lock = folder.join("package-lock.json");
+    let locked = std::fs::metadata(&lock)
+        .with_context(|| format!("{} is missing: commit it", lock.display()))?
+        .modified()?;
+    match std::fs::metadata(folder.join("node_modules/.package-lock.json")) {
+        Ok(stamp) => Ok(stamp.modified()? >= locked),
+        Err(_) => Ok(false),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("")
+}
+
+/// The first `a.b` in a version text such as `rustc 1.95.0 (…)` or `v20.20.2`.
+fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let word = version.split_whitespace().find(|w| {
+        w.trim_start_matches('v')
+            .starts_with(|c: char| c.is_ascii_digit())
+    })?;
+    let mut numbers = word.trim_start_matches('v').split('.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((major, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major_minor;
+
+    #[test]
+    fn versions_are_read_from_what_rustc_and_node_print() {
+        assert_eq!(
+            major_minor("rustc 1.95.0 (59807616e 2026-04-14)"),
+            Some((1, 95))
+        );
+        assert_eq!(major_minor("v20.20.2"), Some((20, 20)));
+        assert_eq!(major_minor("no number here"), None);
+    }
+}

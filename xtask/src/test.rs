@@ -1,0 +1,222 @@
+//! `cargo xtask test`: every check of the repository, one after the other, each timed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, run as run_command, run_watching};
+use crate::setup;
+use crate::tidy;
+
+/// How many checks of a step passed and failed.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl Tally {
+    /// A step that is one check.
+    pub(crate) fn one(result: &Result<()>) -> Self {
+        match result {
+            Ok(()) => Self {
+                passed: 1,
+                failed: 0,
+            },
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                Self {
+                    passed: 0,
+                    failed: 1,
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// One timed part of the whole.
+struct Step {
+    name: &'static str,
+    run: fn() -> Tally,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "setup",
+        run: || Tally::one(&setup::run(&[])),
+    },
+    Step {
+        name: "fmt",
+        run: || Tally::one(&fmt()),
+    },
+    Step {
+        name: "build",
+        run: || Tally::one(&build()),
+    },
+    Step {
+        name: "cargo test",
+        run: cargo_test,
+    },
+    Step {
+        name: "clippy",
+        run: || Tally::one(&clippy()),
+    },
+    Step {
+        name: "tidy",
+        run: || Tally::one(&tidy::run(&[])),
+    },
+];
+
+/// Runs all steps, or those named; a failed step does not stop the next.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|a| STEPS.iter().all(|s| s.name != **a))
+    {
+        let names: Vec<_> = STEPS.iter().map(|s| s.name).collect();
+        bail!(
+            "there is no step `{unknown}`; the steps are: {}",
+            names.join(", ")
+        );
+    }
+    let mut results = Vec::new();
+    for step in STEPS {
+        if arguments.is_empty() || arguments.iter().any(|a| a == step.name) {
+            eprintln!("\n== {}", step.name);
+            let started = Instant::now();
+            let tally = (step.run)();
+            results.push((step.name, started.elapsed(), tally));
+        }
+    }
+    summarise(&results)
+}
+
+fn summarise(results: &[(&str, Duration, Tally)]) -> Result<()> {
+    let mut total = Tally::default();
+    println!(
+        "\n{:<14}{:>9}{:>9}{:>9}",
+        "step", "minutes", "passed", "failed"
+    );
+    for (name, took, tally) in results {
+        println!(
+            "{name:<14}{:>9}{:>9}{:>9}",
+            minutes(*took),
+            tally.passed,
+            tally.failed
+        );
+        total.add(*tally);
+    }
+    println!(
+        "{:<14}{:>9}",
+        "all",
+        minutes(results.iter().map(|r| r.1).sum())
+    );
+    println!("\n{} passed, {} failed", total.passed, total.failed);
+    if total.failed > 0 {
+        bail!("not everything passed");
+    }
+    Ok(())
+}
+
+/// Minutes with two digits after the point.
+fn minutes(took: Duration) -> String {
+    let hundredths = took.as_millis() / 600;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+fn fmt() -> Result<()> {
+    run_command(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+/// One build with the features that the tests use, so that nothing is compiled twice.
+fn build() -> Result<()> {
+    run_command(&mut cargo(&[
+        "build",
+        "--workspace",
+        "--locked",
+        "--bins",
+        "--tests",
+    ]))
+}
+
+fn cargo_test() -> Tally {
+    let mut tally = Tally::default();
+    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    let outcome = run_watching(&mut command, |line| {
+        if let Some(counted) = counted(line) {
+            tally.add(counted);
+        }
+    });
+    // A crash or a compile error fails without a line that counts it.
+    if !matches!(outcome, Ok(true)) && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    if let Err(error) = outcome {
+        eprintln!("error: {error:#}");
+    }
+    tally
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; …`. Ignored tests are counted as failed: there is no such thing here.
+fn counted(line: &str) -> Option<Tally> {
+    let rest = line.strip_prefix("test result: ")?;
+    let mut tally = Tally::default();
+    for part in rest.split([';', '.']) {
+        let mut words = part.split_whitespace();
+        let (Some(number), Some(what)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
+        match what {
+            "passed" => tally.passed += number,
+            "failed" | "ignored" => tally.failed += number,
+            _ => {}
+        }
+    }
+    Some(tally)
+}
+
+fn clippy() -> Result<()> {
+    run_command(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--locked",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Tally, counted, minutes};
+
+    #[test]
+    fn the_line_that_libtest_prints_is_counted() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s";
+        assert_eq!(
+            counted(line),
+            Some(Tally {
+                passed: 12,
+                failed: 4
+            })
+        );
+        assert_eq!(counted("running 3 tests"), None);
+    }
+
+    #[test]
+    fn minutes_have_two_digits() {
+        assert_eq!(minutes(Duration::from_secs(90)), "1.50");
+        assert_eq!(minutes(Duration::from_millis(600)), "0.01");
+    }
+}
