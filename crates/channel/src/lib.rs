@@ -1,1 +1,26 @@
 //! Lanes, vouchers, net-offs, notices and every digest that is signed.
+//!
+//! A channel has two one-way lanes. Each lane is facts (ceiling, paid, what was promised) and rules over
+//! them: what may be signed [I4] [I5], what a voucher secures, what a notice demands and until when [I13].
+//! Phases are derived from those facts; `Channel::next_step` says what we would do now.
+//!
+//! This crate never reads a clock, holds no private key and does no I/O: the caller supplies time, chain
+//! facts and signatures, and carries the steps out.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod address;
+mod channel;
+mod expiry;
+mod finality;
+mod lane;
+mod serial;
+
+pub use address::{Address, ParseAddressError};
+pub use channel::{Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind, Phase, Step};
+pub use expiry::{ExpiryRefusal, outgoing_expiry};
+pub use finality::{Finality, FinalityRule};
+pub use lane::{Lane, Lowering, SignRefusal, VoucherRefusal};
+pub use serial::Serials;

@@ -1,0 +1,439 @@
+//! Properties of lanes and channels against independent, naive models.
+
+use forebay_channel::{
+    Channel, ChannelPolicy, ExpiryRefusal, Judgement, Lane, Lowering, NoticeKind, Phase, Serials,
+    SignRefusal, Step, VoucherRefusal, outgoing_expiry,
+};
+use forebay_quantity::{Amount, ChannelSerial, Milliseconds, Timestamp};
+use proptest::prelude::*;
+
+fn units(value: u128) -> Amount {
+    Amount::new(value)
+}
+
+const POLICY: ChannelPolicy = ChannelPolicy {
+    redeem_threshold: Amount::new(1_000),
+    claim_min: Amount::new(5),
+    answer_margin: Milliseconds::new(600),
+};
+
+fn channel(ceiling: u128, held: u128) -> Channel {
+    let mut channel = Channel::new(ChannelSerial::new(7));
+    channel.opened();
+    channel.incoming.ceiling_is(units(ceiling));
+    if held > 0 {
+        channel.incoming.hold(units(held));
+    }
+    channel
+}
+
+#[test]
+fn signing_stops_at_the_ceiling_and_never_shrinks() {
+    let mut lane = Lane::default();
+    assert_eq!(
+        lane.may_sign(units(1)),
+        Err(SignRefusal::OverCeiling {
+            amount: units(1),
+            usable: Amount::ZERO
+        })
+    );
+    lane.ceiling_is(units(100));
+    assert_eq!(lane.may_sign(units(100)), Ok(()));
+    lane.sign(units(100));
+    assert_eq!(
+        lane.may_sign(units(100)),
+        Err(SignRefusal::NotGrowing {
+            amount: units(100),
+            signed: units(100)
+        })
+    );
+    assert_eq!(
+        lane.may_sign(units(101)),
+        Err(SignRefusal::OverCeiling {
+            amount: units(101),
+            usable: units(100)
+        })
+    );
+}
+
+#[test]
+#[should_panic(expected = "[I4]")]
+fn signing_over_the_ceiling_is_a_bug() {
+    Lane::default().sign(units(1));
+}
+
+#[test]
+#[should_panic(expected = "[I5]")]
+fn signing_the_same_amount_again_is_a_bug() {
+    let mut lane = Lane::default();
+    lane.ceiling_is(units(10));
+    lane.sign(units(10));
+    lane.sign(units(10));
+}
+
+#[test]
+fn an_announced_lowering_counts_at_once_and_a_withdrawn_one_no_more() {
+    let mut lane = Lane::default();
+    lane.ceiling_is(units(100));
+    lane.lowering_announced(Lowering {
+        ceiling: units(40),
+        deadline: Timestamp::new(9),
+    });
+    assert_eq!(lane.usable_ceiling(), units(40));
+    assert_eq!(
+        lane.may_sign(units(41)),
+        Err(SignRefusal::OverCeiling {
+            amount: units(41),
+            usable: units(40)
+        })
+    );
+    lane.lowering_withdrawn();
+    assert_eq!(lane.may_sign(units(41)), Ok(()));
+}
+
+#[test]
+fn a_deposit_without_a_voucher_secures_nothing_and_a_voucher_over_it_only_the_deposit() {
+    let mut lane = Lane::default();
+    lane.ceiling_is(units(100));
+    assert_eq!(lane.secured(), Amount::ZERO);
+    assert_eq!(lane.hold(units(70)), units(70));
+    assert_eq!(lane.hold(units(150)), units(30));
+    assert_eq!(
+        lane.may_hold(units(150)),
+        Err(VoucherRefusal::NotGrowing {
+            amount: units(150),
+            held: units(150)
+        })
+    );
+    assert_eq!(lane.secured(), units(100));
+    lane.ceiling_is(units(120));
+    assert_eq!(lane.secured(), units(120));
+}
+
+#[test]
+fn a_net_off_pays_down_both_sides_without_moving_what_remains() {
+    let mut lane = Lane::default();
+    lane.ceiling_is(units(100));
+    lane.hold(units(60));
+    lane.net_off(units(25));
+    assert_eq!(
+        (lane.paid(), lane.ceiling(), lane.remaining()),
+        (units(25), units(125), units(100))
+    );
+    assert_eq!(lane.redeemable(), units(35));
+}
+
+#[test]
+fn a_close_notice_is_answered_at_once_and_then_finished() {
+    let mut channel = channel(100, 80);
+    assert_eq!(channel.next_step(Timestamp::new(0), &POLICY), Step::Nothing);
+    channel.close_announced(Timestamp::new(10_000));
+    assert_eq!(
+        channel.phase(),
+        Phase::Closing {
+            deadline: Timestamp::new(10_000)
+        }
+    );
+    assert!(!channel.is_live());
+    let redeem = Step::Redeem {
+        amount: units(80),
+        before: Some(Timestamp::new(9_400)),
+    };
+    assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), redeem);
+    channel.asked(redeem);
+    assert_eq!(
+        channel.next_step(Timestamp::new(1), &POLICY),
+        Step::Wait {
+            until: Timestamp::new(10_000)
+        }
+    );
+    channel.failed(redeem);
+    assert_eq!(
+        channel.next_step(Timestamp::new(20_000), &POLICY),
+        redeem,
+        "late beats never"
+    );
+    channel.asked(redeem);
+    channel.incoming.paid_is(units(80));
+    assert_eq!(
+        channel.next_step(Timestamp::new(10_000), &POLICY),
+        Step::FinishClose
+    );
+    channel.asked(Step::FinishClose);
+    assert_eq!(
+        channel.next_step(Timestamp::new(10_001), &POLICY),
+        Step::Nothing
+    );
+    channel.closed();
+    assert_eq!(
+        (channel.phase(), channel.notices().count()),
+        (Phase::Closed, 0)
+    );
+}
+
+#[test]
+fn a_lowering_endangers_only_what_lies_above_it() {
+    let mut channel = channel(100, 80);
+    channel.incoming.lowering_announced(Lowering {
+        ceiling: units(80),
+        deadline: Timestamp::new(10_000),
+    });
+    assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), Step::Nothing);
+    channel.incoming.lowering_announced(Lowering {
+        ceiling: units(30),
+        deadline: Timestamp::new(10_000),
+    });
+    let notice = channel.notices().next().expect("one notice stands");
+    assert_eq!(notice.kind, NoticeKind::Lowering);
+    match channel.judge(notice, &POLICY) {
+        Judgement::Answer(answer) => {
+            assert_eq!((answer.redeem, answer.at_stake), (units(80), units(50)));
+        }
+        Judgement::Harmless => panic!("fifty are in danger"),
+    }
+}
+
+#[test]
+fn a_key_change_calls_in_what_the_old_key_signed() {
+    let mut channel = channel(100, 80);
+    channel.key_change_announced(Timestamp::new(10_000));
+    assert_eq!(
+        channel.next_step(Timestamp::new(1), &POLICY),
+        Step::Redeem {
+            amount: units(80),
+            before: Some(Timestamp::new(9_400))
+        }
+    );
+    channel.key_change_ended();
+    assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), Step::Nothing);
+}
+
+#[test]
+fn dust_is_let_go_and_one_unit_more_is_not() {
+    for (held, harmless) in [(4, true), (5, false)] {
+        let mut channel = channel(100, held);
+        channel.close_announced(Timestamp::new(10_000));
+        let notice = channel.notices().next().expect("the close stands");
+        assert_eq!(
+            channel.judge(notice, &POLICY) == Judgement::Harmless,
+            harmless
+        );
+    }
+}
+
+#[test]
+fn redeeming_again_after_a_raise_asks_for_what_the_raise_covers() {
+    let mut channel = channel(1_000, 3_000);
+    let redeem = Step::Redeem {
+        amount: units(3_000),
+        before: None,
+    };
+    assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), redeem);
+    channel.asked(redeem);
+    channel.incoming.paid_is(units(1_000));
+    assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), Step::Nothing);
+    channel.incoming.ceiling_is(units(2_000));
+    assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), redeem);
+}
+
+#[test]
+fn our_own_lowering_is_finished_at_its_deadline() {
+    let mut channel = channel(0, 0);
+    channel.outgoing.ceiling_is(units(50));
+    channel.outgoing.lowering_announced(Lowering {
+        ceiling: units(20),
+        deadline: Timestamp::new(500),
+    });
+    assert_eq!(
+        channel.next_step(Timestamp::new(499), &POLICY),
+        Step::Wait {
+            until: Timestamp::new(500)
+        }
+    );
+    assert_eq!(
+        channel.next_step(Timestamp::new(500), &POLICY),
+        Step::FinishLowering
+    );
+    channel.outgoing_lowered(units(20));
+    assert_eq!(
+        channel.next_step(Timestamp::new(501), &POLICY),
+        Step::Nothing
+    );
+}
+
+#[test]
+fn a_serial_is_never_given_out_twice() {
+    let mut serials = Serials::START;
+    for taken in [1, 5, 3, 5, 6] {
+        serials.taken(ChannelSerial::new(taken));
+        assert!(serials.next() > ChannelSerial::new(taken), "[I5]");
+    }
+    assert_eq!(serials.next(), ChannelSerial::new(7));
+}
+
+#[test]
+fn an_expired_or_too_short_promise_is_not_passed_on() {
+    let (now, margin, hold) = (
+        Timestamp::new(1_000),
+        Milliseconds::new(100),
+        Milliseconds::new(500),
+    );
+    let offer = |incoming| outgoing_expiry(Timestamp::new(incoming), now, margin, hold);
+    assert_eq!(
+        offer(1_000),
+        Err(ExpiryRefusal::Expired {
+            incoming: Timestamp::new(1_000)
+        })
+    );
+    assert_eq!(
+        offer(1_100),
+        Err(ExpiryRefusal::TooShort {
+            left: Milliseconds::new(100),
+            margin
+        })
+    );
+    assert_eq!(offer(1_101), Ok(Timestamp::new(1_001)));
+    assert_eq!(offer(9_000), Ok(Timestamp::new(1_500)));
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Raise(u64),
+    Announce(u64),
+    Withdraw,
+    Execute,
+    Sign(u64),
+    Pay,
+    NetOff(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        (0..200u64).prop_map(Deed::Raise),
+        (0..400u64).prop_map(Deed::Announce),
+        Just(Deed::Withdraw),
+        Just(Deed::Execute),
+        (0..600u64).prop_map(Deed::Sign),
+        Just(Deed::Pay),
+        (0..30u64).prop_map(Deed::NetOff),
+    ]
+}
+
+/// Books of one lane kept the long way round, by a chain that knows nothing of `Lane`.
+#[derive(Default)]
+struct NaiveLane {
+    ceiling: u64,
+    announced: Option<u64>,
+    paid: u64,
+    signed: Vec<u64>,
+}
+
+impl NaiveLane {
+    fn covered(&self) -> u64 {
+        self.announced
+            .into_iter()
+            .chain([self.ceiling])
+            .min()
+            .unwrap_or(0)
+    }
+}
+
+proptest! {
+    // [I4] [I5]
+    #[test]
+    fn whatever_happens_each_signature_is_covered_when_made_and_larger_than_the_last(
+        deeds in prop::collection::vec(deed(), 1..60)
+    ) {
+        let (mut lane, mut naive) = (Lane::default(), NaiveLane::default());
+        for deed in deeds {
+            match deed {
+                Deed::Raise(by) => {
+                    naive.ceiling += by;
+                    lane.ceiling_is(Amount::from(naive.ceiling));
+                }
+                Deed::Announce(to) => {
+                    let to = to.max(naive.paid);
+                    naive.announced = Some(to);
+                    lane.lowering_announced(Lowering { ceiling: Amount::from(to), deadline: Timestamp::new(1) });
+                }
+                Deed::Withdraw => {
+                    naive.announced = None;
+                    lane.lowering_withdrawn();
+                }
+                Deed::Execute => {
+                    if let Some(to) = naive.announced.take() {
+                        naive.ceiling = naive.ceiling.min(to.max(naive.paid));
+                        lane.lowered(Amount::from(naive.ceiling));
+                    }
+                }
+                Deed::Sign(to) => {
+                    let allowed = to <= naive.covered() && naive.signed.iter().all(|before| to > *before) && to > 0;
+                    prop_assert_eq!(lane.may_sign(Amount::from(to)).is_ok(), allowed);
+                    if allowed {
+                        lane.sign(Amount::from(to));
+                        naive.signed.push(to);
+                    }
+                }
+                Deed::Pay => {
+                    let best = naive.signed.last().copied().unwrap_or(0).min(naive.ceiling);
+                    let pays = best.saturating_sub(naive.paid);
+                    prop_assert_eq!(lane.redeemable(), Amount::from(pays));
+                    naive.paid += pays;
+                    lane.paid_is(Amount::from(naive.paid));
+                }
+                Deed::NetOff(by) => {
+                    naive.ceiling += by;
+                    naive.paid += by;
+                    naive.announced = naive.announced.map(|to| to + by);
+                    lane.net_off(Amount::from(by));
+                }
+            }
+            prop_assert_eq!(lane.usable_ceiling(), Amount::from(naive.covered()));
+            prop_assert_eq!(lane.remaining(), Amount::from(naive.ceiling.saturating_sub(naive.paid)));
+        }
+    }
+
+    // [I13]
+    #[test]
+    fn while_a_watcher_is_up_a_stake_is_asked_for_before_deadline_less_margin(
+        ceiling in 0..2_000u64, held in 0..3_000u64, paid in 0..2_000u64, lower_to in 0..2_000u64,
+        kind in 0..3u8, margin in 0..5_000u64, given_at in 0..1_000u64, period in 5_000..50_000u64, asks_at in 0..50_000u64,
+    ) {
+        let policy = ChannelPolicy { answer_margin: Milliseconds::new(margin), claim_min: Amount::new(1), ..POLICY };
+        let paid = paid.min(ceiling).min(held);
+        let mut channel = channel(u128::from(ceiling), u128::from(held));
+        channel.incoming.paid_is(Amount::from(paid));
+        let deadline = Timestamp::new(given_at + period);
+        let lower_to = lower_to.clamp(paid, ceiling.max(paid));
+        let lost = match kind {
+            0 => { channel.close_announced(deadline); held.min(ceiling).saturating_sub(paid) }
+            1 => {
+                channel.incoming.lowering_announced(Lowering { ceiling: Amount::from(lower_to), deadline });
+                held.min(ceiling).saturating_sub(held.min(lower_to))
+            }
+            _ => { channel.key_change_announced(deadline); held.min(ceiling).saturating_sub(paid) }
+        };
+        let step = channel.next_step(Timestamp::new(given_at + asks_at), &policy);
+        if lost > 0 {
+            let before = Timestamp::new(given_at + period - margin);
+            prop_assert_eq!(step, Step::Redeem { amount: Amount::from(held), before: Some(before) });
+        } else {
+            let pressed = matches!(step, Step::Redeem { before: Some(_), .. });
+            prop_assert!(!pressed, "nothing is at stake, so nothing presses");
+        }
+    }
+
+    // [I8]
+    #[test]
+    fn an_outgoing_expiry_leaves_the_margin_and_lies_ahead(
+        incoming in 0..100_000u64, now in 0..100_000u64, margin in 0..20_000u64, hold in 0..100_000u64
+    ) {
+        match outgoing_expiry(Timestamp::new(incoming), Timestamp::new(now), Milliseconds::new(margin), Milliseconds::new(hold)) {
+            Ok(outgoing) => {
+                prop_assert!(outgoing.value() > now && outgoing.value() + margin <= incoming);
+                prop_assert!(outgoing.value() <= now + hold);
+            }
+            Err(_) => prop_assert!(hold == 0 || incoming <= now + margin),
+        }
+    }
+}
