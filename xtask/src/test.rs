@@ -118,7 +118,8 @@ fn summarise(results: &[(&str, Duration, Tally)]) -> Result<()> {
     );
     println!("\n{} passed, {} failed", total.passed, total.failed);
     if total.failed > 0 {
-        bail!("not everything passed");
+        // Exits here, so that the count stays the last line.
+        std::process::exit(1);
     }
     Ok(())
 }

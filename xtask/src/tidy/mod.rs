@@ -1,7 +1,12 @@
 //! `cargo xtask tidy`: rules about this repository that the compiler cannot check.
 
 mod arrows;
+mod dependencies;
+mod invariants;
+mod lexer;
+mod links;
 mod source;
+mod words;
 
 use std::time::Instant;
 
@@ -42,6 +47,10 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
 fn check() -> Result<Vec<Finding>> {
     let checkout = Checkout::read()?;
     let mut findings = arrows::check(&checkout)?;
+    findings.extend(dependencies::check(&checkout)?);
+    findings.extend(words::check(&checkout));
+    findings.extend(links::check(&checkout));
+    findings.extend(invariants::check(&checkout));
     findings.sort();
     findings.dedup();
     Ok(findings)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::Finding;
 use crate::process::root;
 
 const FOLDERS_SKIPPED: &[&str] = &["target", "node_modules", ".git", ".forebay", "out", "cache"];
@@ -39,6 +40,21 @@ impl Checkout {
 }
 
 impl Source {
+    /// Whether the file ends in one of these.
+    pub(crate) fn has_ending(&self, endings: &[&str]) -> bool {
+        let ending = self.path.rsplit('.').next().unwrap_or_default();
+        endings.contains(&ending)
+    }
+
+    /// A finding at a line counted from 0.
+    pub(crate) fn finding(&self, line_index: usize, message: impl Into<String>) -> Finding {
+        Finding {
+            path: self.path.clone(),
+            line: line_index + 1,
+            message: message.into(),
+        }
+    }
+
     /// The number of the first line that contains `needle`, or 1.
     pub(crate) fn line_of(&self, needle: &str) -> usize {
         let found = self.text.lines().position(|l| l.contains(needle));
