@@ -16,6 +16,7 @@ mod channel;
 mod expiry;
 mod finality;
 mod lane;
+mod message;
 mod serial;
 
 pub use address::{Address, ParseAddressError};
@@ -23,4 +24,5 @@ pub use channel::{Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind,
 pub use expiry::{ExpiryRefusal, outgoing_expiry};
 pub use finality::{Finality, FinalityRule};
 pub use lane::{Lane, Lowering, SignRefusal, VoucherRefusal};
+pub use message::{MESSAGE_MAX, PROTOCOL, PeerMessage, RESUME_MAX, Terms};
 pub use serial::Serials;

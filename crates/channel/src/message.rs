@@ -1,0 +1,119 @@
+//! What a pool and a peer's own side say to each other beside ILP packets: the `forebay` BTP sub-protocol, version 1.
+//! Encoded by borsh, one message in one protocol-data entry named [`PROTOCOL`]; drawn in `spec/protocol.md`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_quantity::{Amount, ChannelSerial};
+
+use crate::Address;
+
+/// Name of the protocol-data entry.
+pub const PROTOCOL: &str = "forebay";
+
+/// The largest message taken, in bytes: a resume of 8,192 requests.
+pub const MESSAGE_MAX: usize = 40_960;
+
+/// The most requests or answers in one resume.
+pub const RESUME_MAX: usize = 8_192;
+
+/// One message. New variants go to the end; an unknown one is answered by an error and changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum PeerMessage {
+    /// Peer → pool, first after each authentication: who signs for the peer and where it is paid.
+    Hello {
+        /// Signs the peer's vouchers.
+        signer: Address,
+        /// Receives what the pool's vouchers pay.
+        payout: Address,
+    },
+    /// Pool → peer, after each hello and whenever any of it changes.
+    Terms(Terms),
+    /// Either way: the payer's signature over a lane's cumulative amount.
+    Voucher {
+        /// Channel.
+        serial: ChannelSerial,
+        /// Cumulative amount in the chain's base units.
+        amount: Amount,
+        /// EIP-2098 compact signature: r, then s with the parity of y in its highest bit.
+        signature: [u8; 64],
+    },
+    /// Answer to a voucher: what the payee now counts as secured on the lane, cumulative, in the chain's base units.
+    VoucherHeld {
+        /// Channel.
+        serial: ChannelSerial,
+        /// Cumulative amount secured.
+        secured: Amount,
+        /// Why the voucher was refused, if it was.
+        refused: Option<String>,
+    },
+    /// Peer → pool after a reconnect: the request ids of prepares it sent and has no answer to.
+    Resume {
+        /// Request ids, at most [`RESUME_MAX`].
+        requests: Vec<u32>,
+    },
+    /// Pool → peer: what became of them. A fulfilled one names its preimage; one that is neither here nor pending was rejected.
+    Resumed {
+        /// Fulfilled requests.
+        fulfilled: Vec<(u32, [u8; 32])>,
+        /// Requests still waiting for the next hop: their answers follow as ordinary responses.
+        pending: Vec<u32>,
+    },
+}
+
+/// What the pool offers a peer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Terms {
+    /// The peer's ILP address.
+    pub address: String,
+    /// Asset code.
+    pub asset_code: String,
+    /// Decimal places of packet amounts.
+    pub asset_scale: u8,
+    /// Decimal places of voucher amounts.
+    pub chain_scale: u8,
+    /// EVM chain id.
+    pub chain_id: u64,
+    /// The vault contract.
+    pub vault: Address,
+    /// The token; zero for the chain's own coin.
+    pub token: Address,
+    /// Who signs the pool's vouchers.
+    pub pool_signer: Address,
+    /// The channel, once the pool has asked for one.
+    pub serial: Option<ChannelSerial>,
+    /// Whether the channel is open at finality depth.
+    pub open: bool,
+    /// Of the peer's lane: the highest voucher the pool holds, cumulative chain units.
+    pub held: Amount,
+    /// Of the pool's lane: the highest voucher the pool has signed, cumulative chain units.
+    pub signed: Amount,
+    /// What the peer may owe without security, in packet units.
+    pub credit: Amount,
+    /// The largest packet, in packet units.
+    pub packet_max: u64,
+    /// The pool pays once it owes this much, in packet units.
+    pub settle_threshold: Amount,
+    /// The pool's view: what the pool owes the peer for packets (credit) in packet units.
+    pub owed_to_peer: Amount,
+    /// The pool's view: what the peer owes the pool for packets, in packet units.
+    pub owed_to_pool: Amount,
+}
+
+impl PeerMessage {
+    /// The message as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("memory takes every byte")
+    }
+
+    /// The message in these bytes; `None` when they are none, too many, or more than one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MESSAGE_MAX {
+            return None;
+        }
+        borsh::from_slice(bytes).ok()
+    }
+}
