@@ -1,1 +1,35 @@
-//! The deterministic pool core: commands, events, effects, state, sequencer.
+//! The pool core: every decision about money, and nothing else.
+//!
+//! [`decide`] reads the state and answers a command with events or a [`Rejection`]; [`evolve`] applies an event and
+//! cannot fail; [`effects`] names what the world must now do. The [`Sequencer`] stamps time, keeps the three in
+//! order and hands back one batch of records to make durable before anything leaves.
+//!
+//! There is no I/O here: no clock, socket, disk, key or randomness. The node drives the same core that the simulator drives.
+#![no_std]
+
+extern crate alloc;
+
+mod codec;
+mod command;
+mod decide;
+mod effect;
+mod event;
+mod evolve;
+mod hash;
+mod rejection;
+mod sequencer;
+mod state;
+
+pub use command::{Admin, ChainFact, Command, Depth, FactAt, NoticeKind, Prepare, VaultFact};
+pub use decide::{decide, next_deadline};
+pub use effect::{ChainRequest, Effect, effects, outstanding};
+pub use event::Event;
+pub use evolve::evolve;
+pub use rejection::{Rejection, RejectCode};
+pub use sequencer::{Batch, Output, Sequencer, SequencerFault};
+pub use state::{
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Genesis, Packet, Peer, PeerKeys, PeerPolicy, State, VaultMirror, bounds,
+};
+
+/// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.
+pub type Events = alloc::vec::Vec<Event>;

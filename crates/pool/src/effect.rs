@@ -1,0 +1,225 @@
+//! Effects: chores that follow from events.
+
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_quantity::{Amount, AssetId, ChannelSerial, EffectId, PacketId, PeerId, Timestamp};
+
+use crate::command::NoticeKind;
+use crate::event::Event;
+use crate::rejection::RejectCode;
+use crate::state::State;
+
+/// Something the world must now do. Link effects are repeated from the state when a link returns; chain effects
+/// stay outstanding, by id, until their outcome is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a prepare on: patch amount and expiry in the bytes that came with it.
+    Forward {
+        /// Its id, and the request id on the outgoing link.
+        packet: PacketId,
+        /// The next hop.
+        peer: PeerId,
+        /// In the next hop's base units.
+        amount: u64,
+        /// The shortened expiry.
+        expires_at: Timestamp,
+    },
+    /// Answer the sender's request with the preimage.
+    RelayFulfill {
+        /// The packet.
+        packet: PacketId,
+        /// Who waits.
+        peer: PeerId,
+        /// The request id it waits on.
+        request: u32,
+        /// The preimage.
+        preimage: [u8; 32],
+    },
+    /// Answer the sender's request with a reject.
+    RelayReject {
+        /// The packet.
+        packet: PacketId,
+        /// Who waits.
+        peer: PeerId,
+        /// The request id it waits on.
+        request: u32,
+        /// The ILP code.
+        code: RejectCode,
+    },
+    /// Sign and send the voucher that pays a peer.
+    SendVoucher {
+        /// Who is paid.
+        peer: PeerId,
+        /// On which channel.
+        serial: ChannelSerial,
+        /// The lane's cumulative amount in the chain's base units.
+        amount: Amount,
+    },
+    /// Do something on an asset's chain, once.
+    Chain {
+        /// Idempotency key.
+        id: EffectId,
+        /// What.
+        request: ChainRequest,
+    },
+}
+
+/// A transaction demanded of an asset's vault, amounts in the chain's base units.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum ChainRequest {
+    /// Open a channel with a first allotment.
+    Open {
+        /// Vault.
+        asset: AssetId,
+        /// Fresh serial.
+        serial: ChannelSerial,
+        /// Who signs for the peer.
+        peer_signer: [u8; 20],
+        /// Where the peer is paid.
+        peer_payout: [u8; 20],
+        /// First ceiling of the pool's lane.
+        ceiling: Amount,
+        /// How long the allotment stands.
+        term_ends: Timestamp,
+    },
+    /// Raise the ceiling of the pool's lane and renew its term.
+    Raise {
+        /// Vault.
+        asset: AssetId,
+        /// Channel.
+        serial: ChannelSerial,
+        /// New ceiling.
+        ceiling: Amount,
+        /// New term.
+        term_ends: Timestamp,
+    },
+    /// Redeem the best voucher held of a peer.
+    Redeem {
+        /// Vault.
+        asset: AssetId,
+        /// Channel.
+        serial: ChannelSerial,
+        /// Cumulative amount.
+        amount: Amount,
+        /// The peer's signature.
+        signature: [u8; 64],
+    },
+    /// Raise the note index.
+    RaiseIndex {
+        /// Vault.
+        asset: AssetId,
+        /// New index in ray.
+        index: u128,
+    },
+    /// Pay the oldest exit cohort from free money.
+    PayExits {
+        /// Vault.
+        asset: AssetId,
+        /// Which cohort waits.
+        cohort: u64,
+    },
+    /// Give notice of closing a channel.
+    StartClose {
+        /// Vault.
+        asset: AssetId,
+        /// Channel.
+        serial: ChannelSerial,
+    },
+    /// Execute a notice that has run out.
+    FinishNotice {
+        /// Vault.
+        asset: AssetId,
+        /// Channel.
+        serial: ChannelSerial,
+        /// Which.
+        kind: NoticeKind,
+    },
+    /// Give notice of lowering the pool's lane to this ceiling.
+    StartLower {
+        /// Vault.
+        asset: AssetId,
+        /// Channel.
+        serial: ChannelSerial,
+        /// The ceiling announced.
+        ceiling: Amount,
+    },
+}
+
+impl ChainRequest {
+    /// The vault that must act.
+    pub fn asset(&self) -> AssetId {
+        match self {
+            Self::Open { asset, .. }
+            | Self::Raise { asset, .. }
+            | Self::Redeem { asset, .. }
+            | Self::RaiseIndex { asset, .. }
+            | Self::PayExits { asset, .. }
+            | Self::StartClose { asset, .. }
+            | Self::FinishNotice { asset, .. }
+            | Self::StartLower { asset, .. } => *asset,
+        }
+    }
+
+    /// The channel concerned, if one is.
+    pub fn serial(&self) -> Option<ChannelSerial> {
+        match self {
+            Self::Open { serial, .. }
+            | Self::Raise { serial, .. }
+            | Self::Redeem { serial, .. }
+            | Self::StartClose { serial, .. }
+            | Self::FinishNotice { serial, .. }
+            | Self::StartLower { serial, .. } => Some(*serial),
+            Self::RaiseIndex { .. } | Self::PayExits { .. } => None,
+        }
+    }
+}
+
+/// The effect an event demands, if any.
+pub fn effects(event: &Event) -> Option<Effect> {
+    match event {
+        Event::PacketPrepared { packet, out_peer, amount_out, expires_out, .. } => Some(Effect::Forward {
+            packet: *packet,
+            peer: *out_peer,
+            amount: *amount_out,
+            expires_at: *expires_out,
+        }),
+        Event::PacketFulfilled { packet, in_peer, in_request, preimage } => Some(Effect::RelayFulfill {
+            packet: *packet,
+            peer: *in_peer,
+            request: *in_request,
+            preimage: *preimage,
+        }),
+        Event::PacketRejected { packet, in_peer, in_request, code } => {
+            Some(Effect::RelayReject { packet: *packet, peer: *in_peer, request: *in_request, code: *code })
+        }
+        Event::VoucherSigned { peer, serial, amount } => {
+            Some(Effect::SendVoucher { peer: *peer, serial: *serial, amount: *amount })
+        }
+        Event::ChainDemanded { id, request } => Some(Effect::Chain { id: *id, request: request.clone() }),
+        Event::Founded(_)
+        | Event::AssetAdded(..)
+        | Event::AssetSet(..)
+        | Event::BookHalted { .. }
+        | Event::BookResumed(_)
+        | Event::PeerAdded { .. }
+        | Event::PeerSet(..)
+        | Event::PeerRemoved(_)
+        | Event::RouteAdded { .. }
+        | Event::RouteRemoved { .. }
+        | Event::PriceReported { .. }
+        | Event::KeysNamed { .. }
+        | Event::VoucherHeld { .. }
+        | Event::ChainSettled { .. }
+        | Event::ChainSaw { .. }
+        | Event::CommandTaken(_) => None,
+    }
+}
+
+/// What is still owed to the world after a restart: every chain effect without an outcome, and for every peer the
+/// voucher it should hold.
+pub fn outstanding(state: &State) -> Vec<Effect> {
+    let chain = state.chain_effects().map(|(id, request)| Effect::Chain { id, request: request.clone() });
+    let vouchers = state.peers().filter_map(|(peer, account)| account.voucher_owed(peer));
+    chain.chain(vouchers).collect()
+}

@@ -1,0 +1,169 @@
+//! Events: facts, in the past tense. They are what the journal holds and all that the state is made of.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_quantity::{Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId, Timestamp};
+
+use crate::command::{Depth, FactAt, VaultFact};
+use crate::effect::ChainRequest;
+use crate::rejection::RejectCode;
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy};
+
+/// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Event {
+    /// A packet was accepted and its legs are pending.
+    PacketPrepared {
+        /// Its id.
+        packet: PacketId,
+        /// Who sent it.
+        in_peer: PeerId,
+        /// The sender's request id.
+        in_request: u32,
+        /// Who gets it.
+        out_peer: PeerId,
+        /// Sender's base units.
+        amount_in: u64,
+        /// Next hop's base units.
+        amount_out: u64,
+        /// Kept by the pool, in the next hop's base units.
+        fee: u64,
+        /// When the sender stops waiting.
+        expires_in: Timestamp,
+        /// When we stop waiting.
+        expires_out: Timestamp,
+        /// SHA-256 of the preimage.
+        condition: [u8; 32],
+    },
+    /// A packet's preimage came: its legs are posted.
+    PacketFulfilled {
+        /// Its id.
+        packet: PacketId,
+        /// Who sent it.
+        in_peer: PeerId,
+        /// The sender's request id.
+        in_request: u32,
+        /// The proof.
+        preimage: [u8; 32],
+    },
+    /// A packet was refused further on or timed out: its legs are voided.
+    PacketRejected {
+        /// Its id.
+        packet: PacketId,
+        /// Who sent it.
+        in_peer: PeerId,
+        /// The sender's request id.
+        in_request: u32,
+        /// The ILP code passed back.
+        code: RejectCode,
+    },
+    /// We owe this voucher to a peer; from now on its amount counts as signed.
+    VoucherSigned {
+        /// Who is paid.
+        peer: PeerId,
+        /// On which channel.
+        serial: ChannelSerial,
+        /// The lane's cumulative amount.
+        amount: Amount,
+    },
+    /// A peer's voucher was accepted.
+    VoucherHeld {
+        /// Who pays.
+        peer: PeerId,
+        /// On which channel.
+        serial: ChannelSerial,
+        /// The lane's cumulative amount.
+        amount: Amount,
+        /// The peer's signature over it.
+        signature: [u8; 64],
+    },
+    /// A price source reported.
+    PriceReported {
+        /// The asset priced.
+        asset: AssetId,
+        /// Who says so.
+        source: SourceId,
+        /// 10⁻¹² of the reference unit per whole unit.
+        price: u128,
+        /// When it was seen.
+        at: Timestamp,
+    },
+    /// The pool exists.
+    Founded(Box<Genesis>),
+    /// An asset is listed.
+    AssetAdded(Box<AssetDefinition>, Box<AssetPolicy>),
+    /// An asset's policy is replaced.
+    AssetSet(AssetId, Box<AssetPolicy>),
+    /// A book stopped quoting.
+    BookHalted {
+        /// Whose.
+        asset: AssetId,
+        /// `true` when the chain was reorganised below our depth.
+        deep_reorg: bool,
+    },
+    /// A book quotes again.
+    BookResumed(AssetId),
+    /// An account is open.
+    PeerAdded {
+        /// Address segment.
+        name: String,
+        /// Its asset.
+        asset: AssetId,
+        /// SHA-256 of its token.
+        token_hash: Hash32,
+        /// Its policy.
+        policy: Box<PeerPolicy>,
+    },
+    /// A peer's policy is replaced.
+    PeerSet(PeerId, Box<PeerPolicy>),
+    /// A peer sends nothing more.
+    PeerRemoved(PeerId),
+    /// A prefix leads to a peer.
+    RouteAdded {
+        /// Whole segments.
+        prefix: String,
+        /// Next hop.
+        peer: PeerId,
+    },
+    /// A prefix leads nowhere.
+    RouteRemoved {
+        /// Whole segments.
+        prefix: String,
+    },
+    /// A peer named its keys.
+    KeysNamed {
+        /// Whose.
+        peer: PeerId,
+        /// The keys.
+        keys: PeerKeys,
+    },
+    /// A transaction is wanted.
+    ChainDemanded {
+        /// Idempotency key.
+        id: EffectId,
+        /// What.
+        request: ChainRequest,
+    },
+    /// A transaction's outcome is known.
+    ChainSettled {
+        /// Which.
+        id: EffectId,
+        /// Whether it failed for good.
+        failed: bool,
+    },
+    /// The chain said something.
+    ChainSaw {
+        /// Whose vault.
+        asset: AssetId,
+        /// Where.
+        at: FactAt,
+        /// How settled.
+        depth: Depth,
+        /// What.
+        fact: VaultFact,
+    },
+    /// An operator's instruction was carried out.
+    CommandTaken(CommandId),
+}

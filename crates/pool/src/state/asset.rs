@@ -1,0 +1,186 @@
+//! An asset: its definition, policy, prices, and the mirror of its vault.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_market::{Guards, Price, SourceReport, SpreadPolicy, Volatility};
+use forebay_quantity::{AccountId, Amount, Bps, EffectId, Ppm, Timestamp};
+
+use crate::command::FactAt;
+
+/// What an asset is; never changes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AssetDefinition {
+    /// Code, e.g. `ETH`.
+    pub code: String,
+    /// Decimal places of the ledger's base unit.
+    pub scale: u8,
+    /// EVM chain id.
+    pub chain_id: u64,
+    /// Decimal places of the chain's base unit; at least `scale`.
+    pub chain_scale: u8,
+    /// The vault contract.
+    pub vault: [u8; 20],
+    /// The token contract; zero for the chain's own coin.
+    pub token: [u8; 20],
+    /// The vault's floor φ: free money never falls below this part of the note claims.
+    pub floor: Bps,
+    /// The most by which the vault lets the note index rise in a day.
+    pub index_rate_max: Ppm,
+}
+
+/// How an asset is quoted and kept.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AssetPolicy {
+    /// When its prices are believed.
+    pub guards: Guards,
+    /// What is charged.
+    pub spread: SpreadPolicy,
+    /// The most that may be lent into other assets, in base units [I15].
+    pub lent_max: Amount,
+    /// What notes are promised a day, paid while fees and shares last.
+    pub note_rate: Ppm,
+    /// How often the note index is raised, in milliseconds.
+    pub index_interval_ms: u64,
+}
+
+/// Exits of one day that are not paid yet.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Cohort {
+    /// Units locked and not burnt.
+    pub units: Amount,
+}
+
+/// What the vault contract holds, as far as it is final; units and index are the contract's own.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct VaultMirror {
+    /// The last fact taken.
+    pub cursor: Option<FactAt>,
+    /// Note units, locked ones included.
+    pub units: Amount,
+    /// Units of each LP, locked ones excluded.
+    pub holders: BTreeMap<[u8; 20], Amount>,
+    /// Note index in ray.
+    pub index: u128,
+    /// When the index last rose.
+    pub index_at: Timestamp,
+    /// Unpaid exits by cohort.
+    pub cohorts: BTreeMap<u64, Cohort>,
+    /// What the chain holds for LPs and lanes, in chain units: free money and remaining allotments.
+    pub chain_total: Amount,
+    /// What allotments still hold of it, in chain units.
+    pub chain_allotted: Amount,
+    /// What peers have deposited and not paid, in chain units.
+    pub chain_deposits: Amount,
+}
+
+/// The accounts every asset has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AssetAccounts {
+    /// Asset: the vault's free money and allotments.
+    pub vault: AccountId,
+    /// Claim: LP notes, principal and earnings.
+    pub notes: AccountId,
+    /// Claim: the share holder's first-loss capital.
+    pub shares: AccountId,
+    /// Claim: fees earned and not yet paid to notes.
+    pub fees: AccountId,
+    /// Position: what swaps lent out of this asset, or brought in.
+    pub exchange: AccountId,
+    /// Asset: peers' own deposits in the vault.
+    pub deposits_held: AccountId,
+    /// Claim: those deposits, owed to the peers.
+    pub deposits_owed: AccountId,
+    /// Expense: vouchers that could not be collected.
+    pub losses: AccountId,
+}
+
+/// A listed asset.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+pub struct Asset {
+    /// What it is.
+    pub definition: AssetDefinition,
+    /// How it is quoted.
+    pub policy: AssetPolicy,
+    /// Its accounts.
+    pub accounts: AssetAccounts,
+    /// Its vault.
+    pub vault: VaultMirror,
+    /// The last report of each source.
+    pub reports: Vec<SourceReport>,
+    /// The median believed, and until when.
+    pub price: Option<(Price, Timestamp)>,
+    /// How much the price moves.
+    pub volatility: Volatility,
+    /// Stopped by the operator or by a reorg below our depth.
+    pub halted: bool,
+    /// Running index raise and exit payment.
+    pub(crate) index_demand: Option<EffectId>,
+    pub(crate) exits_demand: Option<EffectId>,
+    pub(crate) retry_at: Timestamp,
+}
+
+impl Asset {
+    pub(crate) fn new(definition: AssetDefinition, policy: AssetPolicy, accounts: AssetAccounts, now: Timestamp) -> Self {
+        Self {
+            definition,
+            policy,
+            accounts,
+            vault: VaultMirror {
+                cursor: None,
+                units: Amount::ZERO,
+                holders: BTreeMap::new(),
+                index: forebay_market::Index::ONE.value(),
+                index_at: now,
+                cohorts: BTreeMap::new(),
+                chain_total: Amount::ZERO,
+                chain_allotted: Amount::ZERO,
+                chain_deposits: Amount::ZERO,
+            },
+            reports: Vec::new(),
+            price: None,
+            volatility: Volatility::default(),
+            halted: false,
+            index_demand: None,
+            exits_demand: None,
+            retry_at: Timestamp(0),
+        }
+    }
+
+    /// Chain units in one ledger unit.
+    pub fn factor(&self) -> u128 {
+        10u128.pow(u32::from(self.definition.chain_scale - self.definition.scale))
+    }
+
+    /// Ledger units, rounded down: for what we receive.
+    pub fn ledger_floor(&self, chain: Amount) -> Amount {
+        Amount::new(chain.value() / self.factor())
+    }
+
+    /// Ledger units, rounded up: for what we pay.
+    pub fn ledger_ceil(&self, chain: Amount) -> Amount {
+        Amount::new(chain.value().div_ceil(self.factor()))
+    }
+
+    /// Chain units of a ledger amount, exact.
+    pub fn chain(&self, ledger: Amount) -> Option<Amount> {
+        ledger.checked_mul(self.factor())
+    }
+
+    /// Free money in the vault, in chain units.
+    pub fn chain_free(&self) -> Amount {
+        self.vault.chain_total.saturating_sub(self.vault.chain_allotted)
+    }
+
+    /// What all notes may claim, in chain units, rounded up.
+    pub fn note_claims(&self) -> Amount {
+        self.vault.units.mul_div_ceil(self.vault.index, forebay_market::Index::ONE.value()).unwrap_or(Amount::MAX)
+    }
+
+    /// The price that counts at `now`.
+    pub fn quoted(&self, now: Timestamp) -> Option<Price> {
+        self.price.filter(|(_, until)| !self.halted && now <= *until).map(|(price, _)| price)
+    }
+}

@@ -1,0 +1,24 @@
+//! The bound of every table, and why it is what it is [I12].
+
+/// Assets: a pool's basket is a handful; the rate table grows with the square.
+pub const ASSETS_MAX: usize = 64;
+/// Accounts with connectors: the largest size that was measured.
+pub const PEERS_MAX: usize = 1 << 20;
+/// Packets in flight: the slot number has 20 bits; a quarter of it is 30 s at 8,000 a second unanswered.
+pub const PACKETS_MAX: usize = 1 << 18;
+/// Static routes beyond the peers' own addresses.
+pub const ROUTES_MAX: usize = 1 << 16;
+/// Instructions remembered against repetition: years of an operator's work.
+pub const COMMANDS_REMEMBERED_MAX: usize = 1 << 14;
+/// Price sources per asset: the median needs three, more than sixteen adds nothing.
+pub const SOURCES_MAX: usize = 16;
+/// An address segment: what fits a dashboard line.
+pub const NAME_MAX: usize = 64;
+/// Chain effects waiting for an outcome: more than a day of blocks could take.
+pub const DEMANDS_MAX: usize = 1 << 14;
+/// Unpaid exit cohorts, one a day: ten years.
+pub const COHORTS_MAX: usize = 4_096;
+/// Packets expired by one tick; the next tick takes the rest.
+pub const EXPIRED_PER_TICK_MAX: usize = 4_096;
+/// The longest that a packet may be held, in milliseconds: the expiry wheel's horizon, less a bucket.
+pub const HOLD_MAX_MS: u64 = 60_000;

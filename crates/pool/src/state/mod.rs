@@ -1,0 +1,213 @@
+//! All money-relevant state. It changes by [`crate::evolve`] alone.
+
+pub mod bounds;
+
+mod asset;
+mod packet;
+mod peer;
+mod route;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_ledger::{Balance, Ledger};
+use forebay_market::Rate;
+use forebay_quantity::{AccountId, Amount, AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, Timestamp};
+
+pub use asset::{Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, VaultMirror};
+pub use packet::Packet;
+pub(crate) use packet::Packets;
+pub(crate) use peer::PeerDemands;
+pub use peer::{Peer, PeerKeys, PeerPolicy};
+pub(crate) use route::Routes;
+
+use crate::effect::ChainRequest;
+use crate::hash::LookupMap;
+
+/// What a pool is founded with; never changes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Genesis {
+    /// The operator's ILP address; peers live under it.
+    pub operator: String,
+    /// Who signs the pool's vouchers.
+    pub pool_signer: [u8; 20],
+    /// An outgoing packet expires this much earlier than the incoming one [I8].
+    pub expiry_margin_ms: u64,
+    /// No packet is held longer.
+    pub hold_max_ms: u64,
+    /// What must be left for the next hop.
+    pub forward_min_ms: u64,
+    /// The first channel serial; later ones count up. Never used by this operator before on any vault.
+    pub first_serial: ChannelSerial,
+}
+
+/// The pool.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+pub struct State {
+    pub(crate) now: Timestamp,
+    pub(crate) genesis: Option<Genesis>,
+    pub(crate) ledger: Ledger,
+    pub(crate) assets: Vec<Asset>,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) packets: Packets,
+    pub(crate) routes: Routes,
+    /// Row: asset paid in; column: asset paid out.
+    pub(crate) rates: Vec<Option<Rate>>,
+    pub(crate) serials: BTreeMap<ChannelSerial, PeerId>,
+    pub(crate) next_serial: ChannelSerial,
+    pub(crate) demands: BTreeMap<EffectId, ChainRequest>,
+    pub(crate) next_effect: EffectId,
+    pub(crate) commands: BTreeSet<CommandId>,
+    pub(crate) commands_in_order: VecDeque<CommandId>,
+    /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
+    #[borsh(skip)]
+    pub(crate) requests: LookupMap<(u32, u32), PacketId>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            now: Timestamp(0),
+            genesis: None,
+            ledger: Ledger::new(),
+            assets: Vec::new(),
+            peers: Vec::new(),
+            packets: Packets::new(),
+            routes: Routes::default(),
+            rates: Vec::new(),
+            serials: BTreeMap::new(),
+            next_serial: ChannelSerial(0),
+            demands: BTreeMap::new(),
+            next_effect: EffectId(1),
+            commands: BTreeSet::new(),
+            commands_in_order: VecDeque::new(),
+            requests: LookupMap::default(),
+        }
+    }
+}
+
+impl State {
+    /// The time of the last batch.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What the pool was founded with.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref()
+    }
+
+    /// The books.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Every asset with its number.
+    pub fn assets(&self) -> impl Iterator<Item = (AssetId, &Asset)> {
+        (0u16..).map(AssetId).zip(&self.assets)
+    }
+
+    /// Every peer with its number, removed ones included.
+    pub fn peers(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        (0u32..).map(PeerId).zip(&self.peers)
+    }
+
+    /// One asset.
+    pub fn asset(&self, asset: AssetId) -> Option<&Asset> {
+        self.assets.get(usize::from(asset.0))
+    }
+
+    /// One peer.
+    pub fn peer(&self, peer: PeerId) -> Option<&Peer> {
+        self.peers.get(peer.0 as usize)
+    }
+
+    /// The peer with this address segment.
+    pub fn peer_named(&self, name: &str) -> Option<PeerId> {
+        self.routes.child(name.as_bytes())
+    }
+
+    /// The asset with this code.
+    pub fn asset_coded(&self, code: &str) -> Option<AssetId> {
+        self.assets().find(|(_, asset)| asset.definition.code == code).map(|(id, _)| id)
+    }
+
+    /// A packet in flight.
+    pub fn packet(&self, packet: PacketId) -> Option<&Packet> {
+        self.packets.find(packet)
+    }
+
+    /// Every packet in flight.
+    pub fn packets(&self) -> impl Iterator<Item = (PacketId, &Packet)> {
+        self.packets.iter()
+    }
+
+    /// Chain effects without an outcome.
+    pub fn chain_effects(&self) -> impl Iterator<Item = (EffectId, &ChainRequest)> {
+        self.demands.iter().map(|(id, request)| (*id, request))
+    }
+
+    /// The peer on a channel.
+    pub fn channel_peer(&self, serial: ChannelSerial) -> Option<PeerId> {
+        self.serials.get(&serial).copied()
+    }
+
+    /// An account's net balance.
+    pub fn balance(&self, account: AccountId) -> Balance {
+        self.ledger.account(account).balance()
+    }
+
+    /// What we owe a peer for packets, beyond what it has paid ahead.
+    pub fn earned(&self, peer: &Peer) -> Amount {
+        match self.balance(peer.clearing) {
+            Balance::Credit(owed) => owed.saturating_sub(peer.prepaid),
+            Balance::Debit(_) => Amount::ZERO,
+        }
+    }
+
+    /// SHA-256 of the whole state: equal states, equal digests [I10].
+    pub fn digest(&self) -> forebay_quantity::Hash32 {
+        use sha2::Digest;
+        forebay_quantity::Hash32(sha2::Sha256::digest(self.snapshot()).into())
+    }
+
+    /// The state as bytes, for a snapshot.
+    pub fn snapshot(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("memory takes every byte")
+    }
+
+    /// The state a snapshot stands for; `None` when the bytes are not one.
+    pub fn restore(bytes: &[u8]) -> Option<Self> {
+        let mut state: Self = borsh::from_slice(bytes).ok()?;
+        state.routes.rebuild(&state.peers);
+        state.requests = state.packets.iter().map(|(id, packet)| ((packet.in_peer.0, packet.in_request), id)).collect();
+        Some(state)
+    }
+
+    pub(crate) fn rate(&self, paid_in: AssetId, paid_out: AssetId) -> Option<Rate> {
+        *self.rates.get(usize::from(paid_in.0) * self.assets.len() + usize::from(paid_out.0))?
+    }
+
+    pub(crate) fn asset_of(&self, asset: AssetId) -> &Asset {
+        &self.assets[usize::from(asset.0)]
+    }
+
+    pub(crate) fn peer_of(&self, peer: PeerId) -> &Peer {
+        &self.peers[peer.0 as usize]
+    }
+
+    pub(crate) fn peer_mut(&mut self, peer: PeerId) -> &mut Peer {
+        &mut self.peers[peer.0 as usize]
+    }
+
+    /// What a stolen operator key could cost in an asset now, in ledger units, before the vault's floor stops it:
+    /// every remaining allotment and all free money above the floor.
+    pub fn stolen_key_cost(&self, asset: AssetId) -> Amount {
+        let asset = self.asset_of(asset);
+        let floor = asset.definition.floor.of_ceil(asset.note_claims()).unwrap_or(Amount::MAX);
+        let free = asset.chain_free().saturating_sub(floor);
+        asset.ledger_ceil(asset.vault.chain_allotted.saturating_add(free))
+    }
+}

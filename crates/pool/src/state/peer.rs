@@ -1,0 +1,103 @@
+//! A peer: one account of a connector, in one asset, with its lanes and limits.
+
+use alloc::string::String;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_channel::Channel;
+use forebay_quantity::{AccountId, Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
+
+use crate::effect::Effect;
+
+/// Limits and thresholds of an account, in its ledger units.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PeerPolicy {
+    /// What it may owe us without security; zero unless granted.
+    pub credit: Amount,
+    /// The largest packet either way.
+    pub packet_max: u64,
+    /// Packets of it that may be in flight.
+    pub in_flight_max: u32,
+    /// We pay by voucher once we owe this much (RFC 32).
+    pub settle_threshold: Amount,
+    /// What we go on owing after that.
+    pub settle_target: Amount,
+    /// What its lane should still cover after a raise; zero for a peer that only sends.
+    pub allotment: Amount,
+    /// An allotment stands this long, in milliseconds, and is renewed at half of it.
+    pub allotment_term_ms: u64,
+    /// We redeem its vouchers on chain once they are worth this much.
+    pub redeem_threshold: Amount,
+}
+
+impl PeerPolicy {
+    /// The allotment is raised again when less than this is left.
+    pub(crate) fn allotment_low(&self) -> Amount {
+        Amount::new(self.allotment.value() / 2)
+    }
+}
+
+/// What a peer names when its link opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct PeerKeys {
+    /// Who signs its vouchers.
+    pub signer: [u8; 20],
+    /// Where it is paid on chain.
+    pub payout: [u8; 20],
+}
+
+/// Chain effects under way for a peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct PeerDemands {
+    pub(crate) open: Option<EffectId>,
+    pub(crate) raise: Option<EffectId>,
+    pub(crate) redeem: Option<EffectId>,
+    pub(crate) close: Option<EffectId>,
+    pub(crate) retry_at: Timestamp,
+}
+
+/// An account with a connector.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+pub struct Peer {
+    /// Address segment under the operator's address.
+    pub name: String,
+    /// The account's asset.
+    pub asset: AssetId,
+    /// SHA-256 of its token.
+    pub token_hash: Hash32,
+    /// Limits and thresholds.
+    pub policy: PeerPolicy,
+    /// Sends and receives nothing more.
+    pub removed: bool,
+    /// Claim: what we owe the peer, or (debit) what it owes us.
+    pub clearing: AccountId,
+    /// Asset: its vouchers, accepted and not redeemed.
+    pub vouchers_held: AccountId,
+    /// Claim: our vouchers, signed and not redeemed.
+    pub vouchers_out: AccountId,
+    /// Its keys, once named.
+    pub keys: Option<PeerKeys>,
+    /// Its channel, in chain units; `incoming` is the lane on which it pays us.
+    pub channel: Option<Channel>,
+    /// Who signs on the lane that pays us, as the chain says.
+    pub peer_signer: [u8; 20],
+    /// The signature on the best voucher held.
+    pub best_signature: [u8; 64],
+    /// When its allotment's term ends.
+    pub term_ends: Timestamp,
+    /// Of the lane that pays us, credited so far over the channel's life, in ledger units.
+    pub credited: Amount,
+    /// Paid ahead by it and not used up; nothing that we must cover by our lane.
+    pub prepaid: Amount,
+    /// Packets of it in flight.
+    pub in_flight: u32,
+    pub(crate) demands: PeerDemands,
+}
+
+impl Peer {
+    /// The voucher it should hold, to be sent again whenever its link opens.
+    pub fn voucher_owed(&self, peer: PeerId) -> Option<Effect> {
+        let channel = self.channel.as_ref()?;
+        let amount = channel.outgoing.promised();
+        (amount > channel.outgoing.paid()).then_some(Effect::SendVoucher { peer, serial: channel.serial(), amount })
+    }
+}

@@ -1,0 +1,89 @@
+//! Where packets go: peers' own addresses first, then static prefixes, longest first, on whole segments.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_quantity::PeerId;
+
+use super::peer::Peer;
+use crate::hash::LookupMap;
+
+/// The routing table.
+#[derive(Debug, Clone, Default, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Routes {
+    operator: String,
+    fixed: BTreeMap<String, PeerId>,
+    #[borsh(skip)]
+    children: LookupMap<Vec<u8>, PeerId>,
+    #[borsh(skip)]
+    prefixes: LookupMap<Vec<u8>, PeerId>,
+}
+
+impl Routes {
+    pub(crate) fn found(&mut self, operator: &str) {
+        self.operator = operator.into();
+    }
+
+    pub(crate) fn child(&self, name: &[u8]) -> Option<PeerId> {
+        self.children.get(name).copied()
+    }
+
+    pub(crate) fn add_child(&mut self, name: &str, peer: PeerId) {
+        self.children.insert(name.as_bytes().to_vec(), peer);
+    }
+
+    pub(crate) fn remove_child(&mut self, name: &str) {
+        self.children.remove(name.as_bytes());
+    }
+
+    pub(crate) fn fixed(&self, prefix: &str) -> Option<PeerId> {
+        self.fixed.get(prefix).copied()
+    }
+
+    pub(crate) fn fixed_len(&self) -> usize {
+        self.fixed.len()
+    }
+
+    pub(crate) fn add(&mut self, prefix: &str, peer: PeerId) {
+        self.fixed.insert(prefix.into(), peer);
+        self.prefixes.insert(prefix.as_bytes().to_vec(), peer);
+    }
+
+    pub(crate) fn remove(&mut self, prefix: &str) {
+        self.fixed.remove(prefix);
+        self.prefixes.remove(prefix.as_bytes());
+    }
+
+    pub(crate) fn remove_peer(&mut self, peer: PeerId) {
+        self.fixed.retain(|_, hop| *hop != peer);
+        self.prefixes.retain(|_, hop| *hop != peer);
+    }
+
+    /// The next hop towards a destination.
+    pub(crate) fn find(&self, destination: &[u8]) -> Option<PeerId> {
+        if let Some(below) = self.below_operator(destination) {
+            let end = below.iter().position(|&byte| byte == b'.').unwrap_or(below.len());
+            return self.child(&below[..end]);
+        }
+        let mut prefix = destination;
+        loop {
+            if let Some(peer) = self.prefixes.get(prefix) {
+                return Some(*peer);
+            }
+            let dot = prefix.iter().rposition(|&byte| byte == b'.')?;
+            prefix = &prefix[..dot];
+        }
+    }
+
+    pub(crate) fn rebuild(&mut self, peers: &[Peer]) {
+        let live = (0u32..).map(PeerId).zip(peers).filter(|(_, peer)| !peer.removed);
+        self.children = live.map(|(id, peer)| (peer.name.as_bytes().to_vec(), id)).collect();
+        self.prefixes = self.fixed.iter().map(|(prefix, peer)| (prefix.as_bytes().to_vec(), *peer)).collect();
+    }
+
+    fn below_operator<'a>(&self, destination: &'a [u8]) -> Option<&'a [u8]> {
+        destination.strip_prefix(self.operator.as_bytes())?.strip_prefix(b".")
+    }
+}
