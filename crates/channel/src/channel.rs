@@ -1,6 +1,11 @@
 //! A channel as one side sees it: two lanes, notices, and what to do next.
 
-use crate::lane::{Lane, Lowering};
+use crate::{
+    address::Address,
+    digest::{LaneId, Voucher},
+    lane::{Lane, Lowering, VoucherRefusal},
+    signature::Verified,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, ChannelSerial, Milliseconds, Timestamp};
 
@@ -100,6 +105,8 @@ pub struct Answer {
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Channel {
     serial: ChannelSerial,
+    incoming_lane: LaneId,
+    payer: Address,
     /// The lane on which we are paid.
     pub incoming: Lane,
     /// The lane on which we pay.
@@ -114,11 +121,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel that was asked for and is not final yet.
+    /// A channel that was asked for and is not final yet: we are paid on `incoming_lane`, by `payer`'s signature.
     #[must_use]
-    pub fn new(serial: ChannelSerial) -> Self {
+    pub fn new(serial: ChannelSerial, incoming_lane: LaneId, payer: Address) -> Self {
         Self {
             serial,
+            incoming_lane,
+            payer,
             incoming: Lane::default(),
             outgoing: Lane::default(),
             opened: false,
@@ -135,6 +144,41 @@ impl Channel {
     #[must_use]
     pub const fn serial(&self) -> ChannelSerial {
         self.serial
+    }
+
+    /// The lane on which we are paid.
+    #[must_use]
+    pub const fn incoming_lane(&self) -> LaneId {
+        self.incoming_lane
+    }
+
+    /// Who signs the vouchers that pay us.
+    #[must_use]
+    pub const fn payer(&self) -> Address {
+        self.payer
+    }
+
+    /// What a voucher would secure beyond what is secured; held by [`Lane::hold`].
+    ///
+    /// # Errors
+    /// When it is for another channel or lane, by another signer, or adds nothing.
+    pub fn accept_voucher(&self, voucher: &Verified<Voucher>) -> Result<Amount, VoucherRefusal> {
+        let Voucher {
+            serial,
+            lane,
+            amount,
+        } = *voucher.message();
+        if serial != self.serial || lane != self.incoming_lane {
+            return Err(VoucherRefusal::WrongLane);
+        }
+        if voucher.signer() != self.payer {
+            return Err(VoucherRefusal::WrongSigner {
+                signer: voucher.signer(),
+                payer: self.payer,
+            });
+        }
+        self.incoming.may_hold(amount)?;
+        Ok({ self.incoming }.hold(amount))
     }
 
     /// Where the channel stands.
@@ -187,9 +231,15 @@ impl Channel {
         self.key_change = Some(deadline);
     }
 
-    /// Absorbs that the key change was executed, or dropped by a reorg.
-    pub fn key_change_ended(&mut self) {
+    /// Absorbs that a reorg dropped the notice of a key change.
+    pub fn key_change_withdrawn(&mut self) {
         self.key_change = None;
+    }
+
+    /// Absorbs that `payer` signs for the lane that pays us from now on.
+    pub fn key_changed(&mut self, payer: Address) {
+        self.key_change = None;
+        self.payer = payer;
     }
 
     /// Notes that `step` was handed to an adapter, so that it is not asked for twice.

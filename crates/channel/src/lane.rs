@@ -1,5 +1,6 @@
 //! One direction of a channel: what the chain guarantees and what was promised against it.
 
+use crate::address::Address;
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, Timestamp};
 
@@ -36,6 +37,13 @@ pub enum SignRefusal {
 pub enum VoucherRefusal {
     /// It names another channel or the other lane.
     WrongLane,
+    /// It is signed, but not by who pays on this lane.
+    WrongSigner {
+        /// Who signed it.
+        signer: Address,
+        /// Who should have.
+        payer: Address,
+    },
     /// It adds nothing to the voucher already held.
     NotGrowing {
         /// The cumulative amount offered.

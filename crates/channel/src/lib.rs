@@ -13,16 +13,24 @@ extern crate alloc;
 
 mod address;
 mod channel;
+mod digest;
 mod expiry;
 mod finality;
 mod lane;
 mod message;
 mod serial;
+mod signature;
 
 pub use address::{Address, ParseAddressError};
 pub use channel::{Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind, Phase, Step};
+pub use digest::{
+    CoopClose, Domain, KeyChange, LaneId, NetOff, Release, ShareExit, Signable, Voucher, keccak256,
+};
 pub use expiry::{ExpiryRefusal, outgoing_expiry};
 pub use finality::{Finality, FinalityRule};
 pub use lane::{Lane, Lowering, SignRefusal, VoucherRefusal};
 pub use message::{MESSAGE_MAX, PROTOCOL, PeerMessage, RESUME_MAX, Terms};
 pub use serial::Serials;
+pub use signature::{
+    CurveVerifier, NotSigned, Signature, SignatureVerifier, Verified, address_of_point,
+};

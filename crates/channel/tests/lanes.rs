@@ -1,8 +1,8 @@
 //! Properties of lanes and channels against independent, naive models.
 
 use forebay_channel::{
-    Channel, ChannelPolicy, ExpiryRefusal, Judgement, Lane, Lowering, NoticeKind, Phase, Serials,
-    SignRefusal, Step, VoucherRefusal, outgoing_expiry,
+    Address, Channel, ChannelPolicy, ExpiryRefusal, Judgement, Lane, LaneId, Lowering, NoticeKind,
+    Phase, Serials, SignRefusal, Step, VoucherRefusal, outgoing_expiry,
 };
 use forebay_quantity::{Amount, ChannelSerial, Milliseconds, Timestamp};
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ const POLICY: ChannelPolicy = ChannelPolicy {
 };
 
 fn channel(ceiling: u128, held: u128) -> Channel {
-    let mut channel = Channel::new(ChannelSerial::new(7));
+    let mut channel = Channel::new(ChannelSerial::new(7), LaneId::Peer, Address::new([1; 20]));
     channel.opened();
     channel.incoming.ceiling_is(units(ceiling));
     if held > 0 {
@@ -204,7 +204,8 @@ fn a_key_change_calls_in_what_the_old_key_signed() {
             before: Some(Timestamp::new(9_400))
         }
     );
-    channel.key_change_ended();
+    channel.key_changed(Address::new([2; 20]));
+    assert_eq!(channel.payer(), Address::new([2; 20]));
     assert_eq!(channel.next_step(Timestamp::new(1), &POLICY), Step::Nothing);
 }
 
