@@ -1,1 +1,24 @@
-//! Hash-chained segments, snapshots and group commit.
+//! The journal: batches of opaque bytes in, the same bytes out after any crash.
+//!
+//! It holds hash-chained frames in preallocated segment files, group commit (many appends, one sync),
+//! snapshots, and recovery that tells a torn tail from damage. The layout is drawn in `spec/journal.md`.
+//! It never looks into a payload, never reads a clock, never retries a failed sync, and starts no thread.
+//! All I/O goes through [`Storage`]: [`LocalDisk`] for real, [`testing::FaultyStorage`] for the simulator.
+
+mod fault;
+mod format;
+mod journal;
+mod local;
+mod preparation;
+mod recovery;
+mod scan;
+mod snapshot;
+mod storage;
+pub mod testing;
+
+pub use fault::{Fault, OpenFault, Retry};
+pub use format::{FORMAT_VERSION, FrameHash, Head, Sequence};
+pub use journal::{Counts, Journal, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use local::LocalDisk;
+pub use recovery::{Frame, Recovery, Report, Snapshot, TornTail};
+pub use storage::{Storage, StoredFile};
