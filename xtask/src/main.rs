@@ -3,10 +3,12 @@
 //! It starts other programs (cargo, npm, forge, the product's own binaries) and reads the checkout; it knows no
 //! crate of the product. All I/O is here: processes and files, no network of its own.
 
+mod contracts;
 mod process;
 mod setup;
 mod test;
 mod tidy;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,16 @@ const SUBCOMMANDS: &[Subcommand] = &[
         name: "tidy",
         about: "check crate arrows, banned types and words, invariants, links, licences, duplicates",
         run: tidy::run,
+    },
+    Subcommand {
+        name: "contracts",
+        about: "build: write the contracts' artifacts; check: compare them, test, compare gas",
+        run: contracts::run,
+    },
+    Subcommand {
+        name: "vectors",
+        about: "write spec/vectors again, or --check that nothing would change",
+        run: vectors::run,
     },
 ];
 

@@ -33,9 +33,20 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+    }
+
+    /// What was counted from a program's output; a program that failed without counting a failure counts as one.
+    pub(crate) fn or_failed(mut self, outcome: &Result<bool>) -> Self {
+        if let Err(error) = outcome {
+            eprintln!("error: {error:#}");
+        }
+        if !matches!(outcome, Ok(true)) && self.failed == 0 {
+            self.failed = 1;
+        }
+        self
     }
 }
 
@@ -153,19 +164,16 @@ fn cargo_test() -> Tally {
             tally.add(counted);
         }
     });
-    // A crash or a compile error fails without a line that counts it.
-    if !matches!(outcome, Ok(true)) && tally.failed == 0 {
-        tally.failed = 1;
-    }
-    if let Err(error) = outcome {
-        eprintln!("error: {error:#}");
-    }
-    tally
+    tally.or_failed(&outcome)
 }
 
-/// Reads `test result: ok. 3 passed; 0 failed; …`. Ignored tests are counted as failed: there is no such thing here.
-fn counted(line: &str) -> Option<Tally> {
-    let rest = line.strip_prefix("test result: ")?;
+/// Reads `test result: ok. 3 passed; 0 failed; …` of libtest, and forge's `Suite result: …`. What is ignored or skipped
+/// counts as failed: there is no such thing here.
+pub(crate) fn counted(line: &str) -> Option<Tally> {
+    let line = without_colours(line);
+    let rest = line
+        .strip_prefix("test result: ")
+        .or_else(|| line.strip_prefix("Suite result: "))?;
     let mut tally = Tally::default();
     for part in rest.split([';', '.']) {
         let mut words = part.split_whitespace();
@@ -177,11 +185,20 @@ fn counted(line: &str) -> Option<Tally> {
         };
         match what {
             "passed" => tally.passed += number,
-            "failed" | "ignored" => tally.failed += number,
+            "failed" | "ignored" | "skipped" => tally.failed += number,
             _ => {}
         }
     }
     Some(tally)
+}
+
+/// Drops the escape sequences by which terminals are told colours.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.split_once('m').map_or("", |(_, rest)| rest)
+    })
 }
 
 fn clippy() -> Result<()> {
@@ -213,6 +230,18 @@ mod tests {
             })
         );
         assert_eq!(counted("running 3 tests"), None);
+    }
+
+    #[test]
+    fn the_line_that_forge_prints_is_counted_through_its_colours() {
+        let line = "Suite result: \u{1b}[32mok\u{1b}[0m. \u{1b}[32m5\u{1b}[0m passed; \u{1b}[31m0\u{1b}[0m failed; \u{1b}[33m2\u{1b}[0m skipped; finished in 1.2ms";
+        assert_eq!(
+            counted(line),
+            Some(Tally {
+                passed: 5,
+                failed: 2
+            })
+        );
     }
 
     #[test]
