@@ -128,7 +128,7 @@ interface IVault {
         uint40 dueAt; // its first request + exitNoticeS
         uint128 unitsUnpaid;
         uint256 parts; // members' parts of the cohort: a member's unpaid units are unitsUnpaid × its parts / parts
-        uint256 paidPerPart; // money paid so far, ray
+        uint256 paidPerPart; // money paid so far, × 2^128
     }
 
     // ------------------------------------------------------------------------------------------------------------- errors
@@ -169,8 +169,8 @@ interface IVault {
     error NothingToReclaim();
 
     // ------------------------------------------------------------------------------------------------------------- events
-    // A mirror built from events alone is complete. Changes of free money: +NoteDeposited, +ShareDeposited, +Redeemed and
-    // +Closed (PEER_LANE's new paid − old), +Lowered and +Closed (POOL_LANE's old remaining − new); −Raised (new ceiling − old),
+    // A mirror built from events alone is complete. Changes of free money: +NoteDeposited, +ShareDeposited, +Redeemed and +Closed
+    // (PEER_LANE's new paid − its old), +Lowered and +Closed (POOL_LANE's old ceiling − its new); −Raised (new ceiling − old),
     // −ExitsPaid, −ShareWithdrawn. Nothing else touches it.
 
     /// A vault was built; its parameters are read by `parameters()`.
@@ -196,7 +196,7 @@ interface IVault {
     event LoweringStarted(uint64 indexed serial, uint8 lane, uint128 ceiling, uint40 deadline);
     /// A lane's new ceiling, by release or at the end of a notice. A nonce was used up exactly when `released`.
     event Lowered(uint64 indexed serial, uint8 lane, uint128 ceiling, bool released);
-    /// Both lanes' new paid; both ceilings rose by `amount` too.
+    /// Both lanes' new paid; both ceilings, and those announced by running lowerings, rose by `amount` too.
     event NettedOff(uint64 indexed serial, uint128 poolPaid, uint128 peerPaid, uint128 amount);
     event CloseStarted(uint64 indexed serial, address by, uint40 deadline);
     /// Final paid of both lanes; both ceilings are equal to them from now on.
@@ -266,7 +266,8 @@ interface IVault {
     /// Executes it once its deadline has passed; by anybody. POOL_LANE: the difference becomes free. PEER_LANE: it goes to peerPayout.
     function finishLowering(uint64 serial, uint8 lane) external;
 
-    /// Both signed: both paid, which must stand at poolPaid and peerPaid, and both ceilings rise by `amount`. No money moves; by anybody.
+    /// Both signed: both paid, which must stand at poolPaid and peerPaid, and both ceilings rise by `amount`, with
+    /// those that running lowerings announced. No money moves; by anybody.
     function netOff(
         uint64 serial,
         uint128 poolPaid,

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Digests} from "./Digests.sol";
+import {Treasury} from "./Treasury.sol";
+
+/// @title Channels: two one-way lanes, vouchers, net-offs, notices and closes.
+/// @dev Prose and assumptions are in IVault.
+abstract contract Channels is Treasury {
+    /// @dev Redeeming reads two slots and writes one, in either lane; raising reads and writes one.
+    /// A closed channel has no poolSigner; its peerSigner stays, and says for ever that the serial is spent.
+    struct Channel {
+        address poolSigner; // slot 0
+        uint96 poolCeiling;
+        address peerPayout; // slot 1
+        uint96 poolPaid;
+        address peerSigner; // slot 2
+        uint40 termEnd;
+        uint40 closeAt;
+        uint16 nonce;
+        uint96 peerCeiling; // slot 3: written by the first deposit
+        uint96 peerPaid;
+        Lowering[2] lowerings; // slots 4, 5: by lane, written by notices
+        NewKey[2] newKeys; // slots 6, 7
+    }
+
+    struct Lowering {
+        uint96 ceiling;
+        uint40 deadline;
+    }
+
+    struct NewKey {
+        address signer;
+        uint40 deadline;
+    }
+
+    mapping(uint64 serial => Channel) private channels; // slot 9
+    mapping(uint64 serial => mapping(uint256 lane => mapping(address signer => uint96))) private formerCeilings; // slot 10
+
+    // --------------------------------------------------------------------------------------------------- opening, deposits
+
+    function open(Opening calldata o) external payable onlyOperator {
+        Channel storage c = channels[o.serial];
+        if (c.peerSigner != address(0)) revert SerialUsed();
+        bool named = o.poolSigner != address(0) && o.peerSigner != address(0) && o.peerPayout != address(0);
+        if (!named || o.peerPayout == address(this)) revert BadSigner();
+        if ((o.allotment == 0) != (o.termEnd == 0)) revert BadTerm();
+
+        uint96 ceiling = _to96(o.allotment);
+        (c.poolSigner, c.poolCeiling) = (o.poolSigner, ceiling);
+        c.peerPayout = o.peerPayout;
+        (c.peerSigner, c.termEnd) = (o.peerSigner, o.termEnd);
+        emit Opened(o.serial, o.poolSigner, o.peerSigner, o.peerPayout);
+        if (ceiling != 0) {
+            _requireExitsInTime();
+            _requireTerm(0, o.termEnd);
+            _spendFree(ceiling);
+            emit Raised(o.serial, ceiling);
+            emit Renewed(o.serial, o.termEnd);
+        }
+        if (o.deposit != 0) _deposit(o.serial, c, o.deposit);
+        else if (msg.value != 0) revert WrongValue();
+    }
+
+    function deposit(uint64 serial, uint128 amount, address peerPayout) external payable {
+        Channel storage c = channels[serial];
+        if (c.poolSigner == address(0) || c.closeAt != 0) revert ChannelClosed();
+        if (c.peerPayout != peerPayout) revert WrongPayout();
+        _deposit(serial, c, amount);
+    }
+
+    function _deposit(uint64 serial, Channel storage c, uint128 amount) private {
+        uint128 arrived = _receive(amount);
+        uint96 ceiling = _to96(uint256(c.peerCeiling) + arrived);
+        c.peerCeiling = ceiling;
+        emit Deposited(serial, msg.sender, arrived, ceiling);
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- allotments
+
+    function raise(Raise[] calldata raises) external onlyOperator {
+        _requireExitsInTime();
+        uint256 total;
+        for (uint256 i = 0; i < raises.length; i++) {
+            Raise calldata r = raises[i];
+            Channel storage c = channels[r.serial];
+            (address signer, uint256 ceiling) = (c.poolSigner, c.poolCeiling);
+            if (signer == address(0)) revert ChannelClosed();
+            if (r.amount != 0) {
+                total += r.amount;
+                uint96 raised = _to96(ceiling + r.amount);
+                (c.poolSigner, c.poolCeiling) = (signer, raised);
+                emit Raised(r.serial, raised);
+            }
+            if (r.termEnd != 0) _renew(r.serial, c, r.termEnd);
+        }
+        if (total != 0) _spendFree(total);
+    }
+
+    function _renew(uint64 serial, Channel storage c, uint40 termEnd) private {
+        _requireTerm(c.termEnd, termEnd);
+        c.termEnd = termEnd;
+        emit Renewed(serial, termEnd);
+    }
+
+    function _requireTerm(uint256 current, uint256 termEnd) private view {
+        if (termEnd < current || termEnd <= block.timestamp || termEnd > block.timestamp + termMaxS) revert BadTerm();
+    }
+
+    // ------------------------------------------------------------------------------------------------------------ vouchers
+
+    function redeem(Redemption calldata redemption) external returns (uint128) {
+        (uint256 amount, address payee, bool signed) = _redeem(_separator(), redemption);
+        if (!signed) revert BadSignature();
+        if (amount == 0) revert NothingToPay();
+        if (payee == address(0)) _addFree(amount);
+        else _pay(payee, amount);
+        return uint128(amount);
+    }
+
+    function redeemMany(Redemption[] calldata redemptions) external returns (uint128) {
+        bytes32 separator = _separator();
+        (uint256 total, uint256 credited, uint256 due) = (0, 0, 0);
+        address payee;
+        for (uint256 i = 0; i < redemptions.length; i++) {
+            (uint256 amount, address to,) = _redeem(separator, redemptions[i]);
+            if (amount == 0) continue;
+            total += amount;
+            if (to == address(0)) {
+                credited += amount;
+                continue;
+            }
+            if (to != payee) {
+                _pay(payee, due);
+                (payee, due) = (to, 0);
+            }
+            due += amount;
+        }
+        if (credited != 0) _addFree(credited);
+        _pay(payee, due);
+        return _to128(total);
+    }
+
+    /// @dev Books a voucher. `payee` is address(0) when the pool itself is paid; `amount` is 0 when nothing is due or the signature is bad.
+    function _redeem(bytes32 separator, Redemption calldata r)
+        private
+        returns (uint256 amount, address payee, bool signed)
+    {
+        (uint64 serial, uint256 lane) = (r.serial, r.lane);
+        uint256 most = r.amount;
+        address signer = Digests.recover(Digests.voucher(separator, serial, lane, most), r.signature);
+        if (signer == address(0) || lane > PEER_LANE) return (0, address(0), false);
+
+        Channel storage c = channels[serial];
+        bool toPeer = lane == POOL_LANE;
+        (address current, uint256 ceiling) =
+            toPeer ? (c.poolSigner, c.poolCeiling) : (c.peerSigner, c.peerCeiling);
+        if (signer != current) {
+            uint256 former = formerCeilings[serial][lane][signer];
+            if (former == 0) return (0, address(0), false);
+            if (most > former) most = former;
+        }
+        if (most > ceiling) most = ceiling;
+        uint256 paid = toPeer ? c.poolPaid : c.peerPaid;
+        if (most <= paid) return (0, address(0), true);
+        if (toPeer) {
+            payee = c.peerPayout;
+            c.poolPaid = uint96(most);
+        } else {
+            c.peerPaid = uint96(most);
+        }
+        emit Redeemed(serial, uint8(lane), uint128(most));
+        return (most - paid, payee, true);
+    }
+
+    // ----------------------------------------------------------------------------------------------------- lower a ceiling
+
+    function release(uint64 serial, uint8 lane, uint128 ceiling, Signature calldata payee) external {
+        Channel storage c = channels[serial];
+        uint16 nonce = c.nonce;
+        bytes32 digest = Digests.release(_separator(), serial, lane, ceiling, nonce);
+        address signer = Digests.recover(digest, payee);
+        if (signer == address(0) || signer != _signer(c, _other(lane))) revert BadSignature();
+        c.nonce = nonce + 1;
+        if (!_lower(serial, c, lane, ceiling, true)) revert CeilingNotLower();
+    }
+
+    function startLowering(uint64 serial, uint8 lane, uint128 ceiling) external {
+        Channel storage c = _openChannel(serial);
+        if (lane == POOL_LANE && block.timestamp > c.termEnd) ceiling = 0;
+        else _requireOwner(c, lane);
+        (uint256 current, uint256 paid) = _amounts(c, lane);
+        if (ceiling >= current || paid == current) revert CeilingNotLower();
+        Lowering storage lowering = c.lowerings[lane];
+        if (lowering.deadline != 0) revert NoticeRuns();
+        uint40 deadline = _noticeEnd();
+        (lowering.ceiling, lowering.deadline) = (uint96(ceiling), deadline);
+        emit LoweringStarted(serial, lane, ceiling, deadline);
+    }
+
+    function finishLowering(uint64 serial, uint8 lane) external {
+        Channel storage c = _openChannel(serial);
+        _other(lane);
+        Lowering memory lowering = c.lowerings[lane];
+        _requireEnded(lowering.deadline);
+        delete c.lowerings[lane];
+        _lower(serial, c, lane, lowering.ceiling, false);
+    }
+
+    /// @dev Lowers to max(ceiling, paid); the difference goes back to where the ceiling came from.
+    function _lower(uint64 serial, Channel storage c, uint8 lane, uint256 ceiling, bool released)
+        private
+        returns (bool lowered)
+    {
+        (uint256 current, uint256 paid) = _amounts(c, lane);
+        if (ceiling < paid) ceiling = paid;
+        if (ceiling > current) ceiling = current;
+        uint256 freed = current - ceiling;
+        emit Lowered(serial, lane, uint128(ceiling), released);
+        if (freed == 0) return false;
+        if (lane == POOL_LANE) {
+            c.poolCeiling = uint96(ceiling);
+            _addFree(freed);
+        } else {
+            c.peerCeiling = uint96(ceiling);
+            _pay(c.peerPayout, freed);
+        }
+        return true;
+    }
+
+    // -------------------------------------------------------------------------------------------------- net-off and closes
+
+    function netOff(
+        uint64 serial,
+        uint128 poolPaid,
+        uint128 peerPaid,
+        uint128 amount,
+        Signature calldata pool,
+        Signature calldata peer
+    ) external {
+        if (amount == 0) revert ZeroAmount();
+        Channel storage c = channels[serial];
+        _requireBoth(c, Digests.netOff(_separator(), serial, poolPaid, peerPaid, amount), pool, peer);
+        if (c.poolPaid != poolPaid || c.peerPaid != peerPaid) revert WrongPaid();
+        c.poolCeiling = _to96(uint256(c.poolCeiling) + amount);
+        c.peerCeiling = _to96(uint256(c.peerCeiling) + amount);
+        c.poolPaid = _to96(uint256(poolPaid) + amount);
+        c.peerPaid = _to96(uint256(peerPaid) + amount);
+        _shiftLowering(c.lowerings[POOL_LANE], amount);
+        _shiftLowering(c.lowerings[PEER_LANE], amount);
+        emit NettedOff(serial, poolPaid + amount, peerPaid + amount, amount);
+    }
+
+    /// @dev A running notice announced what would remain; a net-off must not take from it.
+    function _shiftLowering(Lowering storage lowering, uint256 amount) private {
+        if (lowering.deadline != 0) lowering.ceiling = _to96(lowering.ceiling + amount);
+    }
+
+    function closeTogether(
+        uint64 serial,
+        uint128 poolPaid,
+        uint128 peerPaid,
+        Signature calldata pool,
+        Signature calldata peer
+    ) external {
+        Channel storage c = channels[serial];
+        _requireBoth(c, Digests.coopClose(_separator(), serial, poolPaid, peerPaid), pool, peer);
+        if (poolPaid < c.poolPaid || peerPaid < c.peerPaid) revert BelowPaid();
+        if (poolPaid > c.poolCeiling || peerPaid > c.peerCeiling) revert AboveCeiling();
+        _close(serial, c, poolPaid, peerPaid);
+    }
+
+    function startClose(uint64 serial) external {
+        Channel storage c = _openChannel(serial);
+        if (msg.sender != operator) _requireOwner(c, PEER_LANE);
+        if (c.closeAt != 0) revert NoticeRuns();
+        uint40 deadline = _noticeEnd();
+        c.closeAt = deadline;
+        emit CloseStarted(serial, msg.sender, deadline);
+    }
+
+    function finishClose(uint64 serial) external {
+        Channel storage c = _openChannel(serial);
+        _requireEnded(c.closeAt);
+        _close(serial, c, c.poolPaid, c.peerPaid);
+    }
+
+    function _close(uint64 serial, Channel storage c, uint256 poolPaid, uint256 peerPaid) private {
+        uint256 toPeer = (poolPaid - c.poolPaid) + (c.peerCeiling - peerPaid);
+        uint256 toFree = (peerPaid - c.peerPaid) + (c.poolCeiling - poolPaid);
+        (c.poolSigner, c.poolCeiling) = (address(0), uint96(poolPaid));
+        c.poolPaid = uint96(poolPaid);
+        (c.peerCeiling, c.peerPaid) = (uint96(peerPaid), uint96(peerPaid));
+        c.closeAt = 0;
+        emit Closed(serial, uint128(poolPaid), uint128(peerPaid));
+        if (toFree != 0) _addFree(toFree);
+        _pay(c.peerPayout, toPeer);
+    }
+
+    // ---------------------------------------------------------------------------------------------------------------- keys
+
+    function changeKey(uint64 serial, uint8 lane, address signer, Signature calldata other) external {
+        Channel storage c = _openChannel(serial);
+        _requireOwner(c, lane);
+        uint16 nonce = c.nonce;
+        bytes32 digest = Digests.keyChange(_separator(), serial, lane, signer, nonce);
+        if (Digests.recover(digest, other) != _signer(c, _other(lane))) revert BadSignature();
+        c.nonce = nonce + 1;
+        _changeKey(serial, c, lane, signer, true);
+    }
+
+    function startKeyChange(uint64 serial, uint8 lane, address signer) external {
+        Channel storage c = _openChannel(serial);
+        _requireOwner(c, lane);
+        if (signer == address(0)) revert BadSigner();
+        NewKey storage next = c.newKeys[lane];
+        if (next.deadline != 0) revert NoticeRuns();
+        uint40 deadline = _noticeEnd();
+        (next.signer, next.deadline) = (signer, deadline);
+        emit KeyChangeStarted(serial, lane, signer, deadline);
+    }
+
+    function finishKeyChange(uint64 serial, uint8 lane) external {
+        Channel storage c = _openChannel(serial);
+        _other(lane);
+        NewKey memory next = c.newKeys[lane];
+        _requireEnded(next.deadline);
+        delete c.newKeys[lane];
+        _changeKey(serial, c, lane, next.signer, false);
+    }
+
+    /// @dev The former signer's vouchers stay good up to today's ceiling: all that a payee could have counted on, and nothing allotted later.
+    function _changeKey(uint64 serial, Channel storage c, uint8 lane, address signer, bool consented) private {
+        if (signer == address(0)) revert BadSigner();
+        address former = _signer(c, lane);
+        (uint256 ceiling,) = _amounts(c, lane);
+        uint96 kept = formerCeilings[serial][lane][former];
+        if (ceiling > kept) kept = uint96(ceiling);
+        formerCeilings[serial][lane][former] = kept;
+        if (lane == POOL_LANE) c.poolSigner = signer;
+        else c.peerSigner = signer;
+        emit KeyChanged(serial, lane, former, signer, kept, consented);
+    }
+
+    // --------------------------------------------------------------------------------------------------------------- rules
+
+    function _openChannel(uint64 serial) private view returns (Channel storage c) {
+        c = channels[serial];
+        if (c.poolSigner == address(0)) revert ChannelClosed();
+    }
+
+    function _other(uint8 lane) private pure returns (uint8) {
+        if (lane > PEER_LANE) revert BadLane();
+        return PEER_LANE - lane;
+    }
+
+    function _signer(Channel storage c, uint8 lane) private view returns (address) {
+        return lane == POOL_LANE ? c.poolSigner : c.peerSigner;
+    }
+
+    function _amounts(Channel storage c, uint8 lane) private view returns (uint256 ceiling, uint256 paid) {
+        return lane == POOL_LANE ? (c.poolCeiling, c.poolPaid) : (c.peerCeiling, c.peerPaid);
+    }
+
+    function _requireOwner(Channel storage c, uint8 lane) private view {
+        if (lane > PEER_LANE) revert BadLane();
+        if (lane == POOL_LANE) {
+            if (msg.sender != operator) revert NotLaneOwner();
+        } else if (msg.sender != c.peerPayout && msg.sender != c.peerSigner) {
+            revert NotLaneOwner();
+        }
+    }
+
+    function _requireBoth(Channel storage c, bytes32 digest, Signature calldata pool, Signature calldata peer)
+        private
+        view
+    {
+        address poolSigner = c.poolSigner;
+        bool both = poolSigner != address(0) && Digests.recover(digest, pool) == poolSigner
+            && Digests.recover(digest, peer) == c.peerSigner;
+        if (!both) revert BadSignature();
+    }
+
+    function _noticeEnd() private view returns (uint40) {
+        return uint40(block.timestamp + closePeriodS);
+    }
+
+    function _requireEnded(uint256 deadline) private view {
+        if (deadline == 0) revert NoNotice();
+        if (block.timestamp < deadline) revert TooEarly();
+    }
+
+    // --------------------------------------------------------------------------------------------------------------- views
+
+    function channel(uint64 serial) external view returns (ChannelView memory) {
+        Channel storage c = channels[serial];
+        return ChannelView({
+            opened: c.peerSigner != address(0),
+            closed: c.peerSigner != address(0) && c.poolSigner == address(0),
+            peerPayout: c.peerPayout,
+            termEnd: c.termEnd,
+            closeAt: c.closeAt,
+            nonce: c.nonce,
+            pool: _laneView(c, POOL_LANE),
+            peer: _laneView(c, PEER_LANE)
+        });
+    }
+
+    function _laneView(Channel storage c, uint8 lane) private view returns (LaneView memory) {
+        (uint256 ceiling, uint256 paid) = _amounts(c, lane);
+        return LaneView({
+            signer: _signer(c, lane),
+            ceiling: uint128(ceiling),
+            paid: uint128(paid),
+            loweringAt: c.lowerings[lane].deadline,
+            loweringTo: c.lowerings[lane].ceiling,
+            keyChangeAt: c.newKeys[lane].deadline,
+            keyChangeTo: c.newKeys[lane].signer
+        });
+    }
+
+    function formerCeiling(uint64 serial, uint8 lane, address signer) external view returns (uint128) {
+        return formerCeilings[serial][lane][signer];
+    }
+}

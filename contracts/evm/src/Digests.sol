@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {IVault} from "./interfaces/IVault.sol";
+
+/// @title The digests that are signed: EIP-712, one struct type a purpose. Drawn in spec/voucher.md.
+/// @dev Pure: the domain separator comes from the caller, so one vector file can test many chains and contracts.
+library Digests {
+    bytes32 internal constant DOMAIN_TYPEHASH =
+        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+    bytes32 internal constant NAME_HASH = keccak256("Forebay Vault");
+    bytes32 internal constant VERSION_HASH = keccak256("1");
+
+    bytes32 internal constant VOUCHER_TYPEHASH = keccak256("Voucher(uint64 serial,uint8 lane,uint128 amount)");
+    bytes32 internal constant RELEASE_TYPEHASH =
+        keccak256("Release(uint64 serial,uint8 lane,uint128 ceiling,uint16 nonce)");
+    bytes32 internal constant NET_OFF_TYPEHASH =
+        keccak256("NetOff(uint64 serial,uint128 poolPaid,uint128 peerPaid,uint128 amount)");
+    bytes32 internal constant COOP_CLOSE_TYPEHASH =
+        keccak256("CoopClose(uint64 serial,uint128 poolPaid,uint128 peerPaid)");
+    bytes32 internal constant KEY_CHANGE_TYPEHASH =
+        keccak256("KeyChange(uint64 serial,uint8 lane,address signer,uint16 nonce)");
+    bytes32 internal constant SHARE_EXIT_TYPEHASH =
+        keccak256("ShareExit(address holder,uint128 units,uint128 amount,uint64 nonce,uint40 validUntil)");
+
+    /// @dev Half the order of secp256k1: a larger s has a smaller twin, and only the smaller is accepted.
+    uint256 private constant S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
+    uint256 private constant S_MASK = type(uint256).max >> 1;
+
+    function domain(uint256 chainId, address verifyingContract) internal pure returns (bytes32) {
+        return keccak256(abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, chainId, verifyingContract));
+    }
+
+    /// @dev Fields are read as whole words: the ABI decoder has already refused dirty upper bits.
+    function voucher(bytes32 separator, uint256 serial, uint256 lane, uint256 amount)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return seal(separator, keccak256(abi.encode(VOUCHER_TYPEHASH, serial, lane, amount)));
+    }
+
+    function release(bytes32 separator, uint64 serial, uint8 lane, uint128 ceiling, uint16 nonce)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return seal(separator, keccak256(abi.encode(RELEASE_TYPEHASH, serial, lane, ceiling, nonce)));
+    }
+
+    function netOff(bytes32 separator, uint64 serial, uint128 poolPaid, uint128 peerPaid, uint128 amount)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return seal(separator, keccak256(abi.encode(NET_OFF_TYPEHASH, serial, poolPaid, peerPaid, amount)));
+    }
+
+    function coopClose(bytes32 separator, uint64 serial, uint128 poolPaid, uint128 peerPaid)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return seal(separator, keccak256(abi.encode(COOP_CLOSE_TYPEHASH, serial, poolPaid, peerPaid)));
+    }
+
+    function keyChange(bytes32 separator, uint64 serial, uint8 lane, address signer, uint16 nonce)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return seal(separator, keccak256(abi.encode(KEY_CHANGE_TYPEHASH, serial, lane, signer, nonce)));
+    }
+
+    function shareExit(
+        bytes32 separator,
+        address holder,
+        uint128 units,
+        uint128 amount,
+        uint64 nonce,
+        uint40 validUntil
+    ) internal pure returns (bytes32) {
+        return seal(
+            separator, keccak256(abi.encode(SHARE_EXIT_TYPEHASH, holder, units, amount, nonce, validUntil))
+        );
+    }
+
+    /// @dev keccak256(0x1901 ‖ separator ‖ structHash), in scratch memory.
+    function seal(bytes32 separator, bytes32 structHash) internal pure returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(0x00, 0x1901)
+            mstore(0x20, separator)
+            mstore(0x40, structHash)
+            digest := keccak256(0x1e, 0x42)
+            mstore(0x40, free)
+        }
+    }
+
+    /// @dev The signer of a digest; address(0), which is no signer of anything, when the signature is bad.
+    function recover(bytes32 digest, IVault.Signature calldata signature) internal pure returns (address) {
+        uint256 vs = uint256(signature.vs);
+        uint256 s = vs & S_MASK;
+        if (s > S_MAX) return address(0);
+        return ecrecover(digest, uint8(27 + (vs >> 255)), signature.r, bytes32(s));
+    }
+}
