@@ -20,6 +20,7 @@ mod lane;
 mod message;
 mod serial;
 mod signature;
+pub mod vault;
 
 pub use address::{Address, ParseAddressError};
 pub use channel::{Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind, Phase, Step};
