@@ -1,0 +1,88 @@
+//! Notes: units in one asset's vault, worth an index that all of them share.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_quantity::{Amount, Milliseconds, PPM_ONE, Ppm, mul_div_floor};
+
+/// One, as the index counts it: 10^27.
+pub const RAY: u128 = 10u128.pow(27);
+
+/// A day, over which rates are stated.
+pub const DAY: Milliseconds = Milliseconds(86_400_000);
+
+/// What one unit of a note is worth in base units of its asset, times [`RAY`].
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, BorshSerialize, BorshDeserialize,
+)]
+pub struct Index(pub u128);
+
+impl Index {
+    /// One base unit a unit.
+    pub const ONE: Self = Self(RAY);
+
+    /// The index with this value, in rays.
+    #[must_use]
+    pub const fn new(rays: u128) -> Self {
+        Self(rays)
+    }
+
+    /// The value in rays.
+    #[must_use]
+    pub const fn value(self) -> u128 {
+        self.0
+    }
+
+    /// Units for a deposit, rounded down; `None` past 128 bits or when the index is nothing.
+    #[must_use]
+    pub const fn units_for_deposit_floor(self, deposit: Amount) -> Option<Amount> {
+        deposit.mul_div_floor(RAY, self.0)
+    }
+
+    /// What `units` claim, rounded down; `None` past 128 bits.
+    #[must_use]
+    pub const fn claim_floor(self, units: Amount) -> Option<Amount> {
+        units.mul_div_floor(self.0, RAY)
+    }
+
+    /// What `units` claim, rounded up: the side of the pool's obligations.
+    #[must_use]
+    pub const fn claim_ceil(self, units: Amount) -> Option<Amount> {
+        units.mul_div_ceil(self.0, RAY)
+    }
+
+    /// The highest index that `rate_a_day` allows `elapsed` after this one was set, rounded down.
+    #[must_use]
+    pub const fn raise_max_floor(self, rate_a_day: Ppm, elapsed: Milliseconds) -> Self {
+        let share = (rate_a_day.value() as u128).saturating_mul(elapsed.value() as u128);
+        let whole = (PPM_ONE as u128) * (DAY.value() as u128);
+        match mul_div_floor(self.0, share, whole) {
+            Some(raise) => Self(self.0.saturating_add(raise)),
+            None => Self(u128::MAX),
+        }
+    }
+
+    /// The index after `paid` was given to `units`, rounded down, so that no claim is raised unpaid.
+    ///
+    /// Without units nobody is paid and the index stays.
+    #[must_use]
+    pub const fn raised_floor(self, paid: Amount, units: Amount) -> Self {
+        match paid.mul_div_floor(RAY, units.value()) {
+            Some(raise) => Self(self.0.saturating_add(raise.value())),
+            None => self,
+        }
+    }
+}
+
+/// The free money that must stay in a vault: `ratio` of the note claims, rounded up; [`Amount::MAX`] past that.
+#[must_use]
+pub const fn floor_needed(ratio: Ppm, note_claims: Amount) -> Amount {
+    match ratio.of_ceil(note_claims) {
+        Some(needed) => needed,
+        None => Amount::MAX,
+    }
+}
+
+/// True when `free` money covers the floor.
+#[must_use]
+pub fn floor_holds(free: Amount, ratio: Ppm, note_claims: Amount) -> bool {
+    free >= floor_needed(ratio, note_claims)
+}
