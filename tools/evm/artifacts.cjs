@@ -38,7 +38,8 @@ const scratch = mkdtempSync(path.join(os.tmpdir(), 'forebay-artifacts-'));
 try {
   const sources = CONTRACTS.map(([, source]) => source);
   const out = path.join(scratch, 'out');
-  execFileSync(forge, ['build', '--root', root, '--out', out, '--cache-path', path.join(scratch, 'cache'), ...sources], {
+  execFileSync(forge, ['build', '--out', out, '--cache-path', path.join(scratch, 'cache'), ...sources], {
+    cwd: root, // foundry.toml names the compiler relative to it
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   mkdirSync(target, { recursive: true });
