@@ -117,8 +117,7 @@ impl Ledger {
     /// Posts a pending transfer; halts unless it is pending [I3].
     #[inline]
     pub fn post_pending(&mut self, id: TransferId) {
-        let legs = self.transfers.remove(id); // [I3]
-        for leg in legs.as_slice() {
+        for leg in self.transfers.legs(id) {
             let debit = &mut self.accounts[leg.debit.index()];
             debit.debits_pending = shrink(debit.debits_pending, leg.amount);
             debit.debits_posted = grow(debit.debits_posted, leg.amount);
@@ -126,18 +125,19 @@ impl Ledger {
             credit.credits_pending = shrink(credit.credits_pending, leg.amount);
             credit.credits_posted = grow(credit.credits_posted, leg.amount);
         }
+        self.transfers.free(id); // [I3]
     }
 
     /// Voids a pending transfer; halts unless it is pending [I3].
     #[inline]
     pub fn void(&mut self, id: TransferId) {
-        let legs = self.transfers.remove(id); // [I3]
-        for leg in legs.as_slice() {
+        for leg in self.transfers.legs(id) {
             let debit = &mut self.accounts[leg.debit.index()];
             debit.debits_pending = shrink(debit.debits_pending, leg.amount);
             let credit = &mut self.accounts[leg.credit.index()];
             credit.credits_pending = shrink(credit.credits_pending, leg.amount);
         }
+        self.transfers.free(id); // [I3]
     }
 
     /// Posts `legs` at once; halts on legs that [`Ledger::check_post`] refuses, or more than [`LEGS_MAX`].

@@ -113,16 +113,20 @@ impl Transfers {
         }
     }
 
-    /// Frees the slot and gives back its legs; halts unless `id` is pending.
+    /// The legs of a pending transfer; halts unless `id` is pending.
     #[inline]
-    pub(crate) fn remove(&mut self, id: TransferId) -> LegList {
-        let slot = self.slots.get_mut(index(id.slot));
-        let slot = slot.filter(|slot| slot.next == IN_USE && slot.generation == id.generation);
+    pub(crate) fn legs(&self, id: TransferId) -> &[Leg] {
         // [I3] An unknown id and one resolved before look alike: neither is pending now.
-        let Some(slot) = slot else {
-            panic!("[I3] transfer {id} is not pending");
-        };
-        let legs = slot.legs;
+        match self.find(id) {
+            Some(legs) => legs,
+            None => halt_not_pending(id),
+        }
+    }
+
+    /// Frees the slot of a transfer whose legs were just taken: nobody finds it by `id` again.
+    #[inline]
+    pub(crate) fn free(&mut self, id: TransferId) {
+        let slot = &mut self.slots[index(id.slot)];
         slot.legs.fill(&[]);
         slot.generation = slot.generation.wrapping_add(1);
         slot.next = LIST_END;
@@ -132,9 +136,9 @@ impl Transfers {
             None => self.free_first = id.slot,
         }
         self.free_last = id.slot;
-        legs
     }
 
+    #[inline]
     pub(crate) fn find(&self, id: TransferId) -> Option<&[Leg]> {
         let slot = self.slots.get(index(id.slot))?;
         (slot.next == IN_USE && slot.generation == id.generation).then(|| slot.legs.as_slice())
@@ -157,6 +161,11 @@ impl Transfers {
     fn slot_count(&self) -> u32 {
         u32::try_from(self.slots.len()).expect("TRANSFERS_MAX slots at most")
     }
+}
+
+#[cold]
+fn halt_not_pending(id: TransferId) -> ! {
+    panic!("[I3] transfer {id} is not pending");
 }
 
 #[inline]
