@@ -1,0 +1,125 @@
+//! Accounts with connectors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Units;
+
+/// An account with a connector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its ILP address segment.
+    pub name: String,
+    /// Its ILP address.
+    pub address: String,
+    /// Its asset's code.
+    pub asset: String,
+    /// Limits and thresholds.
+    pub policy: PeerPolicy,
+    /// Whether its link is up.
+    pub connected: bool,
+    /// Takes part no more.
+    pub removed: bool,
+    /// What the pool owes it for packets.
+    pub owed_to_peer: Units,
+    /// What it owes the pool for packets.
+    pub owed_to_pool: Units,
+    /// Packets of it in flight.
+    pub in_flight: u32,
+    /// Its channel, once one is asked for.
+    pub channel: Option<ChannelView>,
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelView {
+    /// Serial.
+    pub serial: u64,
+    /// `opening`, `open`, `closing` or `closed`.
+    pub phase: String,
+    /// The lane on which the pool pays, in the chain's base units.
+    pub pool: LaneView,
+    /// The lane on which the peer pays, in the chain's base units.
+    pub peer: LaneView,
+}
+
+/// One lane, cumulative over the channel's life, in the chain's base units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneView {
+    /// What the chain guarantees.
+    pub ceiling: Units,
+    /// What it has paid.
+    pub paid: Units,
+    /// The highest voucher.
+    pub promised: Units,
+}
+
+/// Opens an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddPeer {
+    /// Its ILP address segment.
+    pub name: String,
+    /// Its asset's code.
+    pub asset: String,
+    /// The bearer token of its link; only its SHA-256 is kept.
+    pub token: String,
+    /// Limits and thresholds; absent fields take their defaults.
+    #[serde(default)]
+    pub policy: PeerPolicy,
+}
+
+/// Replaces an account's limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetPeer {
+    /// The new policy.
+    pub policy: PeerPolicy,
+}
+
+/// Limits and thresholds, in the ledger's base units of the account's asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerPolicy {
+    /// What it may owe without security; zero unless granted.
+    pub credit: Units,
+    /// The largest packet either way.
+    pub packet_max: u64,
+    /// Packets of it that may be in flight.
+    pub in_flight_max: u32,
+    /// The pool pays by voucher once it owes this much.
+    pub settle_threshold: Units,
+    /// What it goes on owing after that.
+    pub settle_target: Units,
+    /// What the lane to the peer should still cover after a raise; zero for a peer that only sends.
+    pub allotment: Units,
+    /// How long an allotment stands, in milliseconds.
+    pub allotment_term_ms: u64,
+    /// The pool redeems its vouchers on chain once they are worth this much.
+    pub redeem_threshold: Units,
+}
+
+impl Default for PeerPolicy {
+    fn default() -> Self {
+        let none = Units(forebay_quantity::Amount::ZERO);
+        Self {
+            credit: none,
+            packet_max: 1_000_000_000,
+            in_flight_max: 1_024,
+            settle_threshold: none,
+            settle_target: none,
+            allotment: none,
+            allotment_term_ms: 7 * 86_400_000,
+            redeem_threshold: Units(forebay_quantity::Amount::MAX),
+        }
+    }
+}
+
+/// A static route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Whole address segments.
+    pub prefix: String,
+    /// Next hop, by name.
+    pub peer: String,
+}
