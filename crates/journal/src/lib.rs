@@ -15,6 +15,7 @@ mod scan;
 mod snapshot;
 mod storage;
 pub mod testing;
+mod upgrade;
 
 pub use fault::{Fault, OpenFault, Retry};
 pub use format::{FORMAT_VERSION, FrameHash, Head, Sequence};

@@ -13,6 +13,7 @@ use crate::preparation::{PREPARING_NAME, Preparation};
 use crate::scan::{Scan, Stop, scan};
 use crate::snapshot::{self, Parsed};
 use crate::storage::{Storage, read_front, read_whole, write_all};
+use crate::upgrade::upgrade;
 
 /// The newest state that could be read, and the frame it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +163,18 @@ pub(crate) fn open(
         });
     }
     report.frames = head.sequence.0 - after.0;
+    report.torn_tail = torn_tail(&headers[&last_index], &last_scan);
+    if let Some(version) = headers
+        .values()
+        .map(|header| header.version)
+        .find(|version| *version < FORMAT_VERSION)
+    {
+        upgrade(&*storage, &headers, &snapshots, version)?;
+        let (journal, mut recovery) = open(storage, options)?;
+        recovery.report.upgraded_from = Some(version);
+        recovery.report.torn_tail = report.torn_tail;
+        return Ok((journal, recovery));
+    }
 
     // From here on the journal is accepted, and written to.
     set_aside(&*storage, &report)?;
@@ -171,7 +184,6 @@ pub(crate) fn open(
             .map_err(|error| Fault::from_io("clearing up", error))?;
     }
     let header = headers[&last_index].clone();
-    report.torn_tail = torn_tail(&header, &last_scan);
     let file = storage
         .open(&segment_name(header.index))
         .map_err(|error| Fault::from_io("opening the last segment", error))?;
@@ -404,7 +416,7 @@ fn check_chain(
     Ok((last.expect("the start is one of the segments"), bytes))
 }
 
-fn judge_segment(
+pub(crate) fn judge_segment(
     header: &SegmentHeader,
     next: Option<&SegmentHeader>,
     found: &Scan,
