@@ -69,6 +69,7 @@ impl Ledger {
     }
 
     /// The account, or `None` when it was never opened.
+    #[inline]
     #[must_use]
     pub fn find_account(&self, id: AccountId) -> Option<&Account> {
         self.accounts.get(id.index())

@@ -2,7 +2,7 @@
 
 use crate::notes::RAY;
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_quantity::{Amount, Milliseconds, Timestamp, mul_div_ceil};
+use forebay_quantity::{Amount, Milliseconds, Timestamp, mul_div_ceil, mul_div_floor};
 
 /// Fees on their way to those who hold units, so that nobody can step in for a moment and take them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -11,9 +11,12 @@ pub struct FeeRelease {
     locked: Amount,
     /// Up to when it was released.
     released_at: Timestamp,
-    /// When the last of it is released.
-    ends_at: Timestamp,
+    /// How long after that the last of it is released, in 2^-32 of a millisecond: fees come in far more often
+    /// than once a millisecond, and each must move the end by its own small part.
+    span: u128,
 }
+
+const SPAN_BITS: u32 = 32;
 
 impl FeeRelease {
     /// Nothing to release.
@@ -22,7 +25,7 @@ impl FeeRelease {
         Self {
             locked: Amount::ZERO,
             released_at: now,
-            ends_at: now,
+            span: 0,
         }
     }
 
@@ -34,64 +37,60 @@ impl FeeRelease {
 
     /// Takes what was released since the last time: linear in time, rounded down, all of it at the end.
     pub fn release(&mut self, now: Timestamp) -> Amount {
-        let elapsed = now.since(self.released_at);
-        let span = self.ends_at.since(self.released_at);
-        let released = if elapsed >= span {
-            self.locked
-        } else {
-            let part = self
-                .locked
-                .mul_div_floor(elapsed.value().into(), span.value().into());
-            part.expect("a part of the locked amount: elapsed < span")
-        };
+        let elapsed = finely(now.since(self.released_at));
+        if elapsed >= self.span {
+            return self.release_all(now);
+        }
+        let part = self.locked.mul_div_floor(elapsed, self.span);
+        let released = part.expect("elapsed < span, so it is a part of the locked amount");
         // Time that released nothing is not spent: polling often must not lock fees for ever.
-        if released.is_zero() && !self.locked.is_zero() {
+        if released.is_zero() {
             return Amount::ZERO;
         }
         self.locked = self.locked.saturating_sub(released);
-        self.released_at = self.released_at.max(now);
+        self.span -= elapsed;
+        self.released_at = now;
         released
     }
 
     /// Adds a fee that takes `window` to release; gives back what was released before it.
     ///
-    /// The end is the mean of both ends weighted by amount, rounded up, so that dust delays nothing. A fee past
-    /// [`Amount::MAX`] with the rest is cut there.
+    /// All that is locked then ends at the mean of both ends weighted by amount, rounded up: dust delays nothing.
+    /// What would pass [`Amount::MAX`] is cut there.
     pub fn add(&mut self, fee: Amount, now: Timestamp, window: Milliseconds) -> Amount {
         let released = self.release(now);
-        let total = self.locked.saturating_add(fee);
-        let span = self.ends_at.since(self.released_at);
-        // A release that rounded to nothing left the old start behind; the new fee starts with it, a moment early.
-        let window = window.saturating_add(now.since(self.released_at));
-        let span = weighted_span(span, self.locked, window, total);
+        let before = self.locked;
+        let total = before.saturating_add(fee);
+        // A release that rounded to nothing left its time unspent; the new fee's span is counted from there too.
+        let added_span = finely(window) + finely(now.since(self.released_at));
+        self.span = weighted_mean_ceil(self.span, before, added_span, total);
         self.locked = total;
-        self.ends_at = self.released_at.saturating_add(span);
+        released
+    }
+
+    fn release_all(&mut self, now: Timestamp) -> Amount {
+        let released = self.locked;
+        self.locked = Amount::ZERO;
+        self.span = 0;
+        self.released_at = self.released_at.max(now);
         released
     }
 }
 
+const fn finely(span: Milliseconds) -> u128 {
+    (span.value() as u128) << SPAN_BITS
+}
+
 /// `(old * old_weight + new * (total - old_weight)) / total`, rounded up, without passing 128 bits.
-fn weighted_span(
-    old: Milliseconds,
-    old_weight: Amount,
-    new: Milliseconds,
-    total: Amount,
-) -> Milliseconds {
-    if total.is_zero() {
-        return Milliseconds::ZERO;
+fn weighted_mean_ceil(old: u128, old_weight: Amount, new: u128, total: Amount) -> u128 {
+    let added = total.saturating_sub(old_weight).value();
+    let distance = old.abs_diff(new);
+    if new >= old {
+        let moved = mul_div_ceil(distance, added, total.value());
+        return old + moved.unwrap_or(0);
     }
-    let added = total.saturating_sub(old_weight);
-    let (from, towards, weight) = (old.value(), new.value(), added.value());
-    let distance = u128::from(from.abs_diff(towards));
-    let whole = total.value();
-    if towards >= from {
-        let moved =
-            mul_div_ceil(distance, weight, whole).and_then(|moved| u64::try_from(moved).ok());
-        return Milliseconds(from.saturating_add(moved.unwrap_or(u64::MAX)));
-    }
-    let moved = forebay_quantity::mul_div_floor(distance, weight, whole);
-    let moved = moved.and_then(|moved| u64::try_from(moved).ok());
-    Milliseconds(from.saturating_sub(moved.unwrap_or(0)))
+    let moved = mul_div_floor(distance, added, total.value());
+    old - moved.unwrap_or(0)
 }
 
 /// What every unit has earned since the beginning, times [`RAY`]: one addition pays all holders.

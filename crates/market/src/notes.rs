@@ -1,7 +1,7 @@
 //! Notes: units in one asset's vault, worth an index that all of them share.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_quantity::{Amount, Milliseconds, PPM_ONE, Ppm, mul_div_floor};
+use forebay_quantity::{Amount, Bps, Milliseconds, mul_div_floor};
 
 /// One, as the index counts it: 10^27.
 pub const RAY: u128 = 10u128.pow(27);
@@ -49,12 +49,19 @@ impl Index {
         units.mul_div_ceil(self.0, RAY)
     }
 
-    /// The highest index that `rate_a_day` allows `elapsed` after this one was set, rounded down.
+    /// The highest index that the vault contract allows `elapsed` after this one was set, rounded down as it rounds.
+    ///
+    /// `rate_max_ray_per_day` is the contract's own figure; more than a day counts as a day.
     #[must_use]
-    pub const fn raise_max_floor(self, rate_a_day: Ppm, elapsed: Milliseconds) -> Self {
-        let share = (rate_a_day.value() as u128).saturating_mul(elapsed.value() as u128);
-        let whole = (PPM_ONE as u128) * (DAY.value() as u128);
-        match mul_div_floor(self.0, share, whole) {
+    pub const fn raise_max_floor(self, rate_max_ray_per_day: u128, elapsed: Milliseconds) -> Self {
+        let day_s = DAY.value() / 1000;
+        let elapsed_s = elapsed.value() / 1000;
+        let elapsed_s = if elapsed_s > day_s { day_s } else { elapsed_s };
+        let Some(rate) = mul_div_floor(rate_max_ray_per_day, elapsed_s as u128, day_s as u128)
+        else {
+            return self;
+        };
+        match mul_div_floor(self.0, rate, RAY) {
             Some(raise) => Self(self.0.saturating_add(raise)),
             None => Self(u128::MAX),
         }
@@ -62,19 +69,17 @@ impl Index {
 
     /// The index after `paid` was given to `units`, rounded down, so that no claim is raised unpaid.
     ///
-    /// Without units nobody is paid and the index stays.
+    /// `None` without units, or past 128 bits: then nothing may be paid.
     #[must_use]
-    pub const fn raised_floor(self, paid: Amount, units: Amount) -> Self {
-        match paid.mul_div_floor(RAY, units.value()) {
-            Some(raise) => Self(self.0.saturating_add(raise.value())),
-            None => self,
-        }
+    pub fn raised_floor(self, paid: Amount, units: Amount) -> Option<Self> {
+        let raise = paid.mul_div_floor(RAY, units.value())?;
+        self.0.checked_add(raise.value()).map(Self)
     }
 }
 
 /// The free money that must stay in a vault: `ratio` of the note claims, rounded up; [`Amount::MAX`] past that.
 #[must_use]
-pub const fn floor_needed(ratio: Ppm, note_claims: Amount) -> Amount {
+pub const fn floor_needed(ratio: Bps, note_claims: Amount) -> Amount {
     match ratio.of_ceil(note_claims) {
         Some(needed) => needed,
         None => Amount::MAX,
@@ -83,6 +88,6 @@ pub const fn floor_needed(ratio: Ppm, note_claims: Amount) -> Amount {
 
 /// True when `free` money covers the floor.
 #[must_use]
-pub fn floor_holds(free: Amount, ratio: Ppm, note_claims: Amount) -> bool {
+pub fn floor_holds(free: Amount, ratio: Bps, note_claims: Amount) -> bool {
     free >= floor_needed(ratio, note_claims)
 }

@@ -24,7 +24,7 @@ pub fn quote(rate: Rate, amount_in: Amount, spread: Ppm) -> Option<Quote> {
     let fee = fee_ceil(out_gross, spread);
     let out_net = out_gross
         .checked_sub(fee)
-        .expect("a part of at most the whole is at most the whole");
+        .expect("[I9] a fee of at most the whole leaves no more than the exact rate gives");
     Some(Quote {
         out_gross,
         fee,

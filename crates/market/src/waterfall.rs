@@ -19,6 +19,16 @@ impl Notes {
     pub fn claims_ceil(&self) -> Amount {
         self.index.claim_ceil(self.units).unwrap_or(Amount::MAX)
     }
+
+    /// What raising the index to `target` costs: all claims then less all claims now; zero for a lower target.
+    #[must_use]
+    pub fn due_for(&self, target: Index) -> Amount {
+        let raised = Self {
+            index: target,
+            ..*self
+        };
+        raised.claims_ceil().saturating_sub(self.claims_ceil())
+    }
 }
 
 /// How a loss falls; the four parts add up to it.
@@ -65,17 +75,25 @@ pub struct NoteRate {
     pub index_after: Index,
 }
 
-/// Pays what is due to notes from released fees, then from shares, and no further.
+/// Pays what is due to notes from released fees, then from shares, and no further; without units nobody is paid.
 #[must_use]
 pub fn pay_note_rate(due: Amount, fees: Amount, shares: Amount, notes: Notes) -> NoteRate {
     let (from_fees, left) = take(due, fees);
     let (from_shares, unpaid) = take(left, shares);
     let paid = from_fees.saturating_add(from_shares);
+    let Some(index_after) = notes.index.raised_floor(paid, notes.units) else {
+        return NoteRate {
+            from_fees: Amount::ZERO,
+            from_shares: Amount::ZERO,
+            unpaid: due,
+            index_after: notes.index,
+        };
+    };
     NoteRate {
         from_fees,
         from_shares,
         unpaid,
-        index_after: notes.index.raised_floor(paid, notes.units),
+        index_after,
     }
 }
 
