@@ -108,7 +108,7 @@ impl Journal {
     ) -> Self {
         Self {
             seed: active.header.seed(),
-            preparation: Preparation::new(options.segment_bytes),
+            preparation: Preparation::new(Arc::clone(&storage), options.segment_bytes),
             storage,
             options,
             active,
@@ -188,7 +188,7 @@ impl Journal {
     pub fn sync(&mut self) -> Result<(), Fault> {
         self.check_alive()?;
         self.sync_frames().map_err(|fault| self.poison(fault))?;
-        self.preparation.keep_up(&*self.storage, self.active.offset);
+        self.preparation.keep_up(self.active.offset);
         Ok(())
     }
 
@@ -312,7 +312,7 @@ impl Journal {
             identity: self.options.identity,
             previous: self.head.hash,
         };
-        let file = self.preparation.finish(&*self.storage)?;
+        let file = self.preparation.finish()?;
         self.active = begin_segment(&*self.storage, file, header)?;
         self.seed = self.active.header.seed();
         self.counts.segments += 1;

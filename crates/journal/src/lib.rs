@@ -2,7 +2,8 @@
 //!
 //! It holds hash-chained frames in preallocated segment files, group commit (many appends, one sync),
 //! snapshots, and recovery that tells a torn tail from damage. The layout is drawn in `spec/journal.md`.
-//! It never looks into a payload, never reads a clock, never retries a failed sync, and starts no thread.
+//! It never looks into a payload, never reads a clock, and never retries a failed sync. Its only thread
+//! fills the next segment with zeros, and only where the storage allows it.
 //! All I/O goes through [`Storage`]: [`LocalDisk`] for real, [`testing::FaultyStorage`] for the simulator.
 
 mod fault;

@@ -130,6 +130,10 @@ impl Storage for LocalDisk {
         sync_directory(parent_of(&self.directory.join(name)))
     }
 
+    fn allows_threads(&self) -> bool {
+        true
+    }
+
     fn place(&self) -> String {
         self.directory.display().to_string()
     }

@@ -1,5 +1,10 @@
 //! The next segment, made ready while the current one fills, so that no commit waits for it.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
 use crate::fault::Fault;
 use crate::storage::{Storage, StoredFile, write_all};
 
@@ -9,23 +14,48 @@ pub(crate) const PREPARING_NAME: &str = "next.preparing";
 const STEP_BYTES: usize = 1 << 20;
 static ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
-/// A file of zeros in the making. Zeros are written, not only reserved: otherwise each commit into it
-/// would also have to commit the file system's record of which blocks were ever written.
+/// Makes files of zeros, one after the other, each twice as full of zeros as the current segment is of frames.
 pub(crate) struct Preparation {
+    storage: Arc<dyn Storage>,
     bytes: u64,
-    zeroed: u64,
-    file: Option<Box<dyn StoredFile>>,
+    work: Work,
     shortage: Option<Fault>,
     /// Fill of the current segment at which to try again after a shortage.
     again_at: u64,
 }
 
+enum Work {
+    Idle,
+    /// Step by step on the caller's thread, so that a simulated storage stays deterministic.
+    Here(Zeros),
+    /// On a thread of its own: the disk takes the zeros between two commits.
+    Aside {
+        pace: Arc<Pace>,
+        thread: JoinHandle<Result<Zeros, Fault>>,
+    },
+}
+
+#[derive(Default)]
+struct Pace {
+    wanted: AtomicU64,
+    zeroed: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+/// A file in the making. Zeros are written, not only reserved: otherwise each commit into it would also have to
+/// commit the file system's record of which blocks were ever written.
+struct Zeros {
+    file: Box<dyn StoredFile>,
+    bytes: u64,
+    zeroed: u64,
+}
+
 impl Preparation {
-    pub(crate) fn new(bytes: u64) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Storage>, bytes: u64) -> Self {
         Self {
+            storage,
             bytes,
-            zeroed: 0,
-            file: None,
+            work: Work::Idle,
             shortage: None,
             again_at: 0,
         }
@@ -36,58 +66,149 @@ impl Preparation {
         self.shortage.as_ref()
     }
 
-    /// Takes at most one step, keeping the file twice as full of zeros as the current segment is of frames.
-    /// A failure is a shortage, not a fault: the current segment still has room.
-    pub(crate) fn keep_up(&mut self, storage: &dyn Storage, used: u64) {
-        let behind = self.zeroed < self.bytes.min(used.saturating_mul(2));
-        if !behind || (self.shortage.is_some() && used < self.again_at) {
+    /// Takes or asks for at most one step. A failure is a shortage, not a fault: the current segment still has room.
+    pub(crate) fn keep_up(&mut self, used: u64) {
+        if self.shortage.is_some() && used < self.again_at {
             return;
         }
-        match self.step(storage) {
-            Ok(()) => self.shortage = None,
+        match self.advance(self.bytes.min(used.saturating_mul(2))) {
+            Ok(()) => {}
             Err(fault) => {
-                self.abandon(storage);
+                self.abandon();
                 self.shortage = Some(fault);
                 self.again_at = used.saturating_add(self.bytes / 16);
             }
         }
     }
 
-    /// Completes the file and hands it over, all zeros and durable, still under its temporary name.
-    pub(crate) fn finish(&mut self, storage: &dyn Storage) -> Result<Box<dyn StoredFile>, Fault> {
-        while self.file.is_none() || self.zeroed < self.bytes {
-            if let Err(fault) = self.step(storage) {
-                self.abandon(storage);
-                return Err(fault);
+    fn advance(&mut self, wanted: u64) -> Result<(), Fault> {
+        match &mut self.work {
+            Work::Idle => {
+                self.work = self.begin()?;
+                self.shortage = None;
             }
+            Work::Here(zeros) if zeros.zeroed < wanted => zeros.step()?,
+            Work::Aside { pace, thread } => {
+                pace.wanted.store(wanted, Ordering::Release);
+                let zeroed = pace.zeroed.load(Ordering::Acquire);
+                if zeroed < self.bytes && thread.is_finished() {
+                    self.join()?;
+                } else if zeroed < wanted {
+                    thread.thread().unpark();
+                }
+            }
+            Work::Here(_) => {}
         }
-        self.zeroed = 0;
-        self.shortage = None;
-        self.again_at = 0;
-        Ok(self.file.take().expect("the loop above made it"))
+        Ok(())
     }
 
-    fn step(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
-        let fault = |error| Fault::from_io("making the next segment ready", error);
-        if self.file.is_none() {
-            let file = storage.create(PREPARING_NAME).map_err(fault)?;
-            self.zeroed = 0;
-            file.reserve(self.bytes).map_err(fault)?;
-            self.file = Some(file);
+    /// Completes the file and hands it over, all zeros and durable, still under its temporary name.
+    pub(crate) fn finish(&mut self) -> Result<Box<dyn StoredFile>, Fault> {
+        self.again_at = 0;
+        let finished = self.complete();
+        if finished.is_err() {
+            self.abandon();
         }
-        let file = self.file.as_deref().expect("set just above");
+        finished
+    }
+
+    fn complete(&mut self) -> Result<Box<dyn StoredFile>, Fault> {
+        if let Work::Idle = self.work {
+            self.work = Work::Here(Zeros::begin(&*self.storage, self.bytes)?);
+        }
+        if let Work::Aside { pace, thread } = &self.work {
+            pace.wanted.store(self.bytes, Ordering::Release);
+            thread.thread().unpark();
+        }
+        let mut zeros = self.join()?;
+        while zeros.zeroed < zeros.bytes {
+            zeros.step()?;
+        }
+        self.shortage = None;
+        Ok(zeros.file)
+    }
+
+    fn begin(&self) -> Result<Work, Fault> {
+        let zeros = Zeros::begin(&*self.storage, self.bytes)?;
+        if !self.storage.allows_threads() {
+            return Ok(Work::Here(zeros));
+        }
+        let pace = Arc::new(Pace::default());
+        let theirs = Arc::clone(&pace);
+        let thread = thread::Builder::new()
+            .name("journal-zeros".to_owned())
+            .spawn(move || zeros.fill_at(&theirs))
+            .map_err(fault)?;
+        Ok(Work::Aside { pace, thread })
+    }
+
+    /// Takes the file, waiting for the thread if there is one.
+    fn join(&mut self) -> Result<Zeros, Fault> {
+        match std::mem::replace(&mut self.work, Work::Idle) {
+            Work::Idle => Err(fault(io::Error::other("nothing was begun"))),
+            Work::Here(zeros) => Ok(zeros),
+            Work::Aside { thread, .. } => thread
+                .join()
+                .unwrap_or_else(|_| Err(fault(io::Error::other("its thread panicked")))),
+        }
+    }
+
+    fn abandon(&mut self) {
+        self.stop();
+        // What is left behind is emptied by the next attempt, or removed when the journal is opened.
+        let _ = self.storage.remove(PREPARING_NAME);
+    }
+
+    fn stop(&mut self) {
+        if let Work::Aside { pace, thread } = &self.work {
+            pace.cancelled.store(true, Ordering::Release);
+            thread.thread().unpark();
+        }
+        drop(self.join());
+    }
+}
+
+impl Drop for Preparation {
+    /// The thread ends before the storage, and with it the lock on the directory, is given up.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Zeros {
+    fn begin(storage: &dyn Storage, bytes: u64) -> Result<Self, Fault> {
+        let file = storage.create(PREPARING_NAME).map_err(fault)?;
+        file.reserve(bytes).map_err(fault)?;
+        Ok(Self {
+            file,
+            bytes,
+            zeroed: 0,
+        })
+    }
+
+    fn step(&mut self) -> Result<(), Fault> {
         let left = self.bytes - self.zeroed;
         let count = usize::try_from(left).unwrap_or(STEP_BYTES).min(STEP_BYTES);
-        write_all(file, &ZEROS[..count], self.zeroed).map_err(fault)?;
-        file.sync().map_err(fault)?;
+        write_all(&*self.file, &ZEROS[..count], self.zeroed).map_err(fault)?;
+        self.file.sync().map_err(fault)?;
         self.zeroed += u64::try_from(count).expect("usize fits u64");
         Ok(())
     }
 
-    fn abandon(&mut self, storage: &dyn Storage) {
-        self.file = None;
-        self.zeroed = 0;
-        // What is left behind is emptied by the next attempt, or removed when the journal is opened.
-        let _ = storage.remove(PREPARING_NAME);
+    fn fill_at(mut self, pace: &Pace) -> Result<Self, Fault> {
+        while self.zeroed < self.bytes && !pace.cancelled.load(Ordering::Acquire) {
+            if self.zeroed < pace.wanted.load(Ordering::Acquire) {
+                self.step()?;
+                pace.zeroed.store(self.zeroed, Ordering::Release);
+            } else {
+                // An unpark that came in between makes this return at once.
+                thread::park();
+            }
+        }
+        Ok(self)
     }
+}
+
+fn fault(error: io::Error) -> Fault {
+    Fault::from_io("making the next segment ready", error)
 }

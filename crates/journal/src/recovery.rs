@@ -238,7 +238,7 @@ fn begin(
         identity: options.identity,
         previous: genesis.hash,
     };
-    let file = Preparation::new(options.segment_bytes).finish(&*storage)?;
+    let file = Preparation::new(Arc::clone(&storage), options.segment_bytes).finish()?;
     let active = begin_segment(&*storage, file, header)?;
     report.created = true;
     report.segments = 1;

@@ -22,6 +22,9 @@ pub trait Storage: Send + Sync {
     /// Makes creations, renames and removals durable in the folder that holds `name`.
     fn sync_names(&self, name: &str) -> io::Result<()>;
 
+    /// Whether the next segment may be filled with zeros on another thread, at times nobody can foretell.
+    fn allows_threads(&self) -> bool;
+
     /// What to call this place in a message.
     fn place(&self) -> String;
 }

@@ -223,6 +223,10 @@ impl Storage for FaultyStorage {
         Ok(())
     }
 
+    fn allows_threads(&self) -> bool {
+        false
+    }
+
     fn place(&self) -> String {
         "memory".to_owned()
     }
