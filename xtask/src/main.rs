@@ -5,6 +5,7 @@
 
 mod contracts;
 mod process;
+mod product;
 mod setup;
 mod test;
 mod tidy;
@@ -38,8 +39,28 @@ const SUBCOMMANDS: &[Subcommand] = &[
         run: tidy::run,
     },
     Subcommand {
+        name: "demo",
+        about: "set up, then run the whole product once: [--json] [--keep]",
+        run: product::demo,
+    },
+    Subcommand {
+        name: "sim",
+        about: "run the simulator: --seeds N --seed S",
+        run: product::sim,
+    },
+    Subcommand {
+        name: "replay",
+        about: "run a failure again that the simulator saved: FILE",
+        run: product::replay,
+    },
+    Subcommand {
+        name: "crash",
+        about: "kill the real process under load and compare its books: --kills N",
+        run: product::crash,
+    },
+    Subcommand {
         name: "contracts",
-        about: "build: write the contracts' artifacts; check: compare them, test, compare gas",
+        about: "build|gas: write the artifacts or the gas snapshots of the contracts; check: compare both, test",
         run: contracts::run,
     },
     Subcommand {

@@ -48,6 +48,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// As [`run`], with standard output on our standard error, which leaves ours to what was asked for.
+pub(crate) fn run_aside(command: &mut Command) -> Result<()> {
+    run(command.stdout(std::io::stderr()))
+}
+
 /// Runs to the end, showing standard output while it comes and handing each line to `see`; returns success.
 pub(crate) fn run_watching(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
     let shown = show(command);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{capture, root, run as run_command};
+use crate::process::{capture, root, run_aside};
 
 const RUST_MIN: (u32, u32) = (1, 95);
 const NODE_MAJOR_MIN: u32 = 18;
@@ -55,7 +55,7 @@ fn ensure_node() -> Result<()> {
         bail!("Node {NODE_MAJOR_MIN} or newer with npm is missing: run `{NODE_INSTALL}` as root");
     };
     eprintln!("setup: Node {NODE_MAJOR_MIN} or newer is missing, installing it from Debian");
-    run_command(&mut install)?;
+    run_aside(&mut install)?;
     let version = node_version().with_context(|| {
         format!("the Node that apt installed is older than {NODE_MAJOR_MIN}: install a newer one by hand")
     })?;
@@ -113,7 +113,7 @@ fn install_packages(folder: &Path) -> Result<()> {
     install
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
         .current_dir(folder);
-    run_command(&mut install)
+    run_aside(&mut install)
 }
 
 /// npm writes `.package-lock.json` last, so it is the stamp of a finished installation.

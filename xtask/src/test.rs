@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::contracts;
 use crate::process::{cargo, run as run_command, run_watching};
 use crate::setup;
 use crate::tidy;
+use crate::vectors;
 
 /// How many checks of a step passed and failed.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -76,6 +78,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy",
         run: || Tally::one(&clippy()),
+    },
+    Step {
+        name: "vectors",
+        run: || Tally::one(&vectors::check()),
+    },
+    Step {
+        name: "contracts",
+        run: contracts::check,
     },
     Step {
         name: "tidy",

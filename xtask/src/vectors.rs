@@ -1,6 +1,5 @@
 //! `cargo xtask vectors`: the files in `spec/vectors/` that a script writes from packages which are not ours.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -8,8 +7,23 @@ use anyhow::{Context, Result, bail};
 use crate::process::{root, run as run_command};
 use crate::setup;
 
-/// A script and the file that it writes, whose path is its one argument.
-const SCRIPTS: &[(&str, &str)] = &[("tools/evm/digests.cjs", "spec/vectors/evm-digests.json")];
+/// A script under `tools/` that writes vectors.
+struct Script {
+    path: &'static str,
+    /// The one file it writes, whose path is its argument; a script with none writes several and checks them itself.
+    output: Option<&'static str>,
+}
+
+const SCRIPTS: &[Script] = &[
+    Script {
+        path: "tools/evm/digests.cjs",
+        output: Some("spec/vectors/evm-digests.json"),
+    },
+    Script {
+        path: "tools/ilp/vectors.cjs",
+        output: None,
+    },
+];
 
 /// Writes the vectors again, or with `--check` compares what would be written with what is committed.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -22,40 +36,40 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn write() -> Result<()> {
-    for (script, vectors) in SCRIPTS {
-        generate(script, &root().join(vectors))?;
+    SCRIPTS
+        .iter()
+        .try_for_each(|script| run_command(&mut node(script)))
+}
+
+/// An error when a committed vector is not what its script writes.
+pub(crate) fn check() -> Result<()> {
+    for script in SCRIPTS {
+        match script.output {
+            Some(output) => compare(script, output)?,
+            None => run_command(node(script).arg("--check"))?,
+        }
     }
     Ok(())
 }
 
-pub(crate) fn check() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("forebay-vectors-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let result = SCRIPTS
-        .iter()
-        .try_for_each(|(script, vectors)| compare(script, vectors, &folder));
-    std::fs::remove_dir_all(&folder)?;
-    result
-}
-
-fn compare(script: &str, vectors: &str, folder: &Path) -> Result<()> {
-    let fresh = folder.join("vectors.json");
-    generate(script, &fresh)?;
+fn compare(script: &Script, output: &str) -> Result<()> {
+    let fresh = std::env::temp_dir().join(format!("forebay-vectors-{}.json", std::process::id()));
+    run_command(node(script).arg(&fresh))?;
+    let written = std::fs::read(&fresh)?;
+    std::fs::remove_file(&fresh)?;
     let committed =
-        std::fs::read(root().join(vectors)).with_context(|| format!("cannot read {vectors}"))?;
-    if std::fs::read(&fresh)? != committed {
+        std::fs::read(root().join(output)).with_context(|| format!("cannot read {output}"))?;
+    if written != committed {
         bail!(
-            "{vectors} is not what {script} writes: run `cargo xtask vectors` and look at the difference"
+            "{output} is not what {} writes: run `cargo xtask vectors` and look at the difference",
+            script.path
         );
     }
     Ok(())
 }
 
-fn generate(script: &str, output: &Path) -> Result<()> {
-    run_command(
-        Command::new("node")
-            .arg(script)
-            .arg(output)
-            .current_dir(root()),
-    )
+fn node(script: &Script) -> Command {
+    let mut command = Command::new("node");
+    command.arg(script.path).current_dir(root());
+    command
 }

@@ -130,7 +130,7 @@ const SIM_KNOWS: &[&str] = &[
     "forebay-journal",
 ];
 
-/// Crates that tests of the inner ring may use beside what their crate uses.
+/// Crates that tests of the inner ring may use, beside all that its crates use.
 const INNER_TESTS_KNOW: &[&str] = &["proptest", "serde_json", "hex", "num-bigint"];
 
 /// Crates of ours that exist for tests alone.
@@ -200,10 +200,14 @@ fn refusal(arrows: &Arrows, dependency: &str, for_tests: bool) -> Option<String>
     }
     let allowed = !arrows.inner
         || arrows.others.contains(&dependency)
-        || (for_tests && INNER_TESTS_KNOW.contains(&dependency));
+        || (for_tests && inner_tests_may_use(dependency));
     (!allowed).then(|| {
         format!("`{package}` is in the inner ring and may not use `{dependency}`: move the need outwards, or write an ADR and add it to xtask/src/tidy/arrows.rs")
     })
+}
+
+fn inner_tests_may_use(dependency: &str) -> bool {
+    INNER_TESTS_KNOW.contains(&dependency) || TABLE.iter().any(|a| a.others.contains(&dependency))
 }
 
 #[cfg(test)]
@@ -232,6 +236,8 @@ mod tests {
         assert!(refused("forebay-pool", "serde_json", false));
         assert!(!refused("forebay-pool", "serde_json", true));
         assert!(refused("forebay-pool", "tokio", true));
+        assert!(refused("forebay-pool", "k256", false));
+        assert!(!refused("forebay-pool", "k256", true));
         assert!(!refused("forebay-node", "tokio", false));
     }
 }

@@ -38,8 +38,6 @@ const FOREIGN: &[&str] = &[
     "hyper_util",
     "http-body-util",
     "http_body_util",
-    "require('util')",
-    "require(\"util\")",
 ];
 
 const TYPE_KEYWORDS: &[&str] = &[
@@ -64,6 +62,9 @@ const INNER_NAMES: &[(&str, &str)] = &[
     ("DefaultHashBuilder", "use a fixed hasher"),
     ("async", "the inner ring has no I/O"),
 ];
+
+/// Integers that `as` may cut a number down to.
+const NARROW: &[&str] = &["u8", "u16", "u32", "i8", "i16", "i32", "i64", "i128"];
 
 /// Checks every source against the banned words, and the inner ring against the banned types.
 pub(crate) fn check(checkout: &Checkout) -> Vec<Finding> {
@@ -94,7 +95,7 @@ fn check_words(source: &Source, findings: &mut Vec<Finding>) {
 }
 
 fn banned_words(line: &str) -> Vec<(&'static str, &'static str)> {
-    let mut line = line.to_owned();
+    let mut line = without_required_path(line);
     for name in FOREIGN {
         line = line.replace(name, " ");
     }
@@ -109,6 +110,15 @@ fn banned_words(line: &str) -> Vec<(&'static str, &'static str)> {
         }
     }
     found
+}
+
+/// Drops what a script names in `require('…')`: others named those files.
+fn without_required_path(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("require('") else {
+        return line.to_owned();
+    };
+    let after = rest.split_once('\'').map_or("", |(_, after)| after);
+    format!("{before} {after}")
 }
 
 /// `sendAmtNow` is `send`, `Amt`, `Now`; `IOUs` and `todo` stay whole.
@@ -181,21 +191,30 @@ fn check_inner(checkout: &Checkout, folder: &str, findings: &mut Vec<Finding>) {
         }
         let tests = test_lines(checkout, source);
         for (index, line) in code.lines().enumerate().filter(|(index, _)| !tests[*index]) {
-            for (name, instead) in INNER_NAMES {
-                if names(line).any(|n| n == *name) {
-                    findings.push(source.finding(
-                        index,
-                        format!("`{name}` has no place in the inner ring: {instead}"),
-                    ));
-                }
-            }
+            findings.extend(refused_in_inner(line).map(|message| source.finding(index, message)));
         }
     }
 }
 
+fn refused_in_inner(line: &str) -> Option<String> {
+    let words: Vec<&str> = names(line).collect();
+    if let Some((name, instead)) = INNER_NAMES.iter().find(|(name, _)| words.contains(name)) {
+        return Some(format!(
+            "`{name}` has no place in the inner ring: {instead}"
+        ));
+    }
+    let cast = words
+        .windows(2)
+        .find(|pair| pair[0] == "as" && NARROW.contains(&pair[1]))?;
+    Some(format!(
+        "`as {}` may cut a number: use `try_from`, or `from` where it cannot",
+        cast[1]
+    ))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{banned_words, refused_name};
+    use super::{banned_words, refused_in_inner, refused_name};
 
     #[test]
     fn segments_of_identifiers_and_words_of_prose_are_found() {
@@ -232,5 +251,24 @@ mod tests {
         assert!(refused_name("x", "get_mut").is_none());
         assert!(refused_name("struct", "PeerManager").is_some());
         assert!(refused_name("contract", "Database").is_none());
+    }
+    #[test]
+    fn the_inner_ring_has_no_clock_no_floats_and_no_narrowing() {
+        for line in [
+            "use std::fmt;",
+            "let a: f64;",
+            "Instant::now()",
+            "len() as u32",
+        ] {
+            assert!(refused_in_inner(line).is_some(), "{line}");
+        }
+        for line in [
+            "use core::fmt;",
+            "let a: u64;",
+            "index as usize",
+            "use a as b;",
+        ] {
+            assert!(refused_in_inner(line).is_none(), "{line}");
+        }
     }
 }

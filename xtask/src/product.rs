@@ -1,0 +1,80 @@
+//! Subcommands that build a program of this workspace and hand their arguments on to it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process::{capture, cargo, root, run as run_command};
+use crate::setup;
+
+/// A program of this workspace.
+struct Program {
+    package: &'static str,
+    binary: &'static str,
+}
+
+const FOREBAY: Program = Program {
+    package: "forebay",
+    binary: "forebay",
+};
+const SIMULATOR: Program = Program {
+    package: "forebay-sim",
+    binary: "forebay-sim",
+};
+
+/// Sets up, builds `forebay`, runs `forebay demo`.
+pub(crate) fn demo(arguments: &[String]) -> Result<()> {
+    setup::run(&[])?;
+    run(&FOREBAY, "demo", arguments)
+}
+
+/// Kills the real process under load; it needs the binary beside the simulator's.
+pub(crate) fn crash(arguments: &[String]) -> Result<()> {
+    build(&FOREBAY)?;
+    run(&SIMULATOR, "crash", arguments)
+}
+
+/// Runs seeds of the simulated world.
+pub(crate) fn sim(arguments: &[String]) -> Result<()> {
+    run(&SIMULATOR, "sim", arguments)
+}
+
+/// Runs a saved failure of the simulator again.
+pub(crate) fn replay(arguments: &[String]) -> Result<()> {
+    run(&SIMULATOR, "replay", arguments)
+}
+
+fn run(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> {
+    build(program)?;
+    let mut command = Command::new(folder_of_binaries()?.join(program.binary));
+    run_command(command.arg(subcommand).args(arguments))
+}
+
+/// Alone, so that no feature which only tests turn on is in it.
+fn build(program: &Program) -> Result<()> {
+    let Program { package, binary } = program;
+    run_command(&mut cargo(&[
+        "build",
+        "--locked",
+        "--package",
+        package,
+        "--bin",
+        binary,
+    ]))
+}
+
+fn folder_of_binaries() -> Result<PathBuf> {
+    let text = capture(&mut cargo(&[
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))?;
+    let metadata: Value = serde_json::from_str(&text).context("cargo metadata is not JSON")?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target directory")?;
+    Ok(root().join(target).join("debug"))
+}
