@@ -60,7 +60,7 @@ pub(crate) const TABLE: &[Arrows] = &[
         "forebay-channel",
         "crates/channel",
         &[QUANTITY],
-        &["borsh", "sha2", "sha3", "k256"],
+        &["borsh", "sha3", "k256"],
     ),
     inner("forebay-ilp", "crates/ilp", &[QUANTITY], &["sha2"]),
     inner(
