@@ -2,7 +2,11 @@
 
 use alloc::string::String;
 
-use forebay_quantity::{Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId, Timestamp};
+use forebay_channel::{Address, Verified, Voucher};
+use forebay_quantity::{
+    Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId,
+    Timestamp,
+};
 
 use crate::rejection::RejectCode;
 use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy};
@@ -39,18 +43,12 @@ pub enum Command<'a> {
         /// The keys.
         keys: PeerKeys,
     },
-    /// A voucher from a peer, its signature already checked against the lane's signer by the link.
+    /// A voucher from a peer, its signature checked by the link.
     Voucher {
         /// Who pays.
         peer: PeerId,
-        /// The channel it draws on.
-        serial: ChannelSerial,
-        /// The lane's cumulative amount in the chain's base units.
-        amount: Amount,
-        /// Who signed, as recovered from the signature.
-        signer: [u8; 20],
-        /// The EIP-2098 compact signature, kept for redemption.
-        signature: [u8; 64],
+        /// The lane's cumulative amount in the chain's base units, and who signed it.
+        voucher: Verified<Voucher>,
     },
     /// Something happened in an asset's vault.
     Chain(ChainFact),
@@ -145,7 +143,18 @@ pub enum Depth {
 }
 
 /// Where on the chain a fact stands; facts are taken once each, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, borsh::BorshSerialize, borsh::BorshDeserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    borsh::BorshSerialize,
+    borsh::BorshDeserialize,
+)]
 pub struct FactAt {
     /// Block number.
     pub block: u64,
@@ -167,7 +176,17 @@ pub struct ChainFact {
 }
 
 /// A notice on a channel, named from the vault's point of view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, borsh::BorshSerialize, borsh::BorshDeserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    borsh::BorshSerialize,
+    borsh::BorshDeserialize,
+)]
 pub enum NoticeKind {
     /// The channel ends.
     Close,
@@ -187,7 +206,7 @@ pub enum VaultFact {
     /// An LP deposited principal and received units.
     NoteDeposited {
         /// LP address.
-        owner: [u8; 20],
+        owner: Address,
         /// Units minted.
         units: Amount,
         /// What arrived.
@@ -196,7 +215,7 @@ pub enum VaultFact {
     /// An LP locked units for exit.
     ExitRequested {
         /// LP address.
-        owner: [u8; 20],
+        owner: Address,
         /// The day's cohort.
         cohort: u64,
         /// Units locked.
@@ -231,9 +250,9 @@ pub enum VaultFact {
         /// Its serial.
         serial: ChannelSerial,
         /// Who signs for the peer.
-        peer_signer: [u8; 20],
+        peer_signer: Address,
         /// Who signs for the pool.
-        pool_signer: [u8; 20],
+        pool_signer: Address,
     },
     /// The peer's lane has this much deposited over the channel's life.
     PeerDeposited {
@@ -250,13 +269,25 @@ pub enum VaultFact {
         ceiling: Amount,
     },
     /// The pool's lane guarantees this much over the channel's life.
-    AllotmentSet {
+    AllotmentRaised {
         /// Which channel.
         serial: ChannelSerial,
         /// The lane's ceiling.
         ceiling: Amount,
+    },
+    /// The allotment stands until then.
+    AllotmentRenewed {
+        /// Which channel.
+        serial: ChannelSerial,
         /// After this anybody may start to lower it.
         term_ends: Timestamp,
+    },
+    /// The pool's lane was lowered, by release or at the end of a notice.
+    AllotmentLowered {
+        /// Which channel.
+        serial: ChannelSerial,
+        /// The lane's ceiling.
+        ceiling: Amount,
     },
     /// A voucher of the pool was redeemed.
     PoolPaid {
@@ -283,6 +314,13 @@ pub enum VaultFact {
         /// When it may be executed.
         deadline: Timestamp,
     },
+    /// A notice that was seen did not become final: a reorg dropped it.
+    NoticeDropped {
+        /// Which channel.
+        serial: ChannelSerial,
+        /// What it had announced.
+        kind: NoticeKind,
+    },
     /// A lane's signer changed.
     KeyChanged {
         /// Which channel.
@@ -290,7 +328,7 @@ pub enum VaultFact {
         /// `true` for the peer's key, `false` for the pool's.
         of_peer: bool,
         /// The new signer.
-        signer: [u8; 20],
+        signer: Address,
     },
     /// Both lanes' paid and ceilings rose by the same amount without money moving.
     NettedOff {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_channel::{Address, Signature};
 use forebay_quantity::{Amount, AssetId, ChannelSerial, EffectId, PacketId, PeerId, Timestamp};
 
 use crate::command::NoticeKind;
@@ -70,14 +71,16 @@ pub enum Effect {
 pub enum ChainRequest {
     /// Open a channel with a first allotment.
     Open {
+        /// For whom.
+        peer: PeerId,
         /// Vault.
         asset: AssetId,
         /// Fresh serial.
         serial: ChannelSerial,
         /// Who signs for the peer.
-        peer_signer: [u8; 20],
+        peer_signer: Address,
         /// Where the peer is paid.
-        peer_payout: [u8; 20],
+        peer_payout: Address,
         /// First ceiling of the pool's lane.
         ceiling: Amount,
         /// How long the allotment stands.
@@ -103,7 +106,7 @@ pub enum ChainRequest {
         /// Cumulative amount.
         amount: Amount,
         /// The peer's signature.
-        signature: [u8; 64],
+        signature: Signature,
     },
     /// Raise the note index.
     RaiseIndex {
@@ -178,25 +181,53 @@ impl ChainRequest {
 /// The effect an event demands, if any.
 pub fn effects(event: &Event) -> Option<Effect> {
     match event {
-        Event::PacketPrepared { packet, out_peer, amount_out, expires_out, .. } => Some(Effect::Forward {
+        Event::PacketPrepared {
+            packet,
+            out_peer,
+            amount_out,
+            expires_out,
+            ..
+        } => Some(Effect::Forward {
             packet: *packet,
             peer: *out_peer,
             amount: *amount_out,
             expires_at: *expires_out,
         }),
-        Event::PacketFulfilled { packet, in_peer, in_request, preimage } => Some(Effect::RelayFulfill {
+        Event::PacketFulfilled {
+            packet,
+            in_peer,
+            in_request,
+            preimage,
+        } => Some(Effect::RelayFulfill {
             packet: *packet,
             peer: *in_peer,
             request: *in_request,
             preimage: *preimage,
         }),
-        Event::PacketRejected { packet, in_peer, in_request, code } => {
-            Some(Effect::RelayReject { packet: *packet, peer: *in_peer, request: *in_request, code: *code })
-        }
-        Event::VoucherSigned { peer, serial, amount } => {
-            Some(Effect::SendVoucher { peer: *peer, serial: *serial, amount: *amount })
-        }
-        Event::ChainDemanded { id, request } => Some(Effect::Chain { id: *id, request: request.clone() }),
+        Event::PacketRejected {
+            packet,
+            in_peer,
+            in_request,
+            code,
+        } => Some(Effect::RelayReject {
+            packet: *packet,
+            peer: *in_peer,
+            request: *in_request,
+            code: *code,
+        }),
+        Event::VoucherSigned {
+            peer,
+            serial,
+            amount,
+        } => Some(Effect::SendVoucher {
+            peer: *peer,
+            serial: *serial,
+            amount: *amount,
+        }),
+        Event::ChainDemanded { id, request } => Some(Effect::Chain {
+            id: *id,
+            request: request.clone(),
+        }),
         Event::Founded(_)
         | Event::AssetAdded(..)
         | Event::AssetSet(..)
@@ -219,7 +250,12 @@ pub fn effects(event: &Event) -> Option<Effect> {
 /// What is still owed to the world after a restart: every chain effect without an outcome, and for every peer the
 /// voucher it should hold.
 pub fn outstanding(state: &State) -> Vec<Effect> {
-    let chain = state.chain_effects().map(|(id, request)| Effect::Chain { id, request: request.clone() });
-    let vouchers = state.peers().filter_map(|(peer, account)| account.voucher_owed(peer));
+    let chain = state.chain_effects().map(|(id, request)| Effect::Chain {
+        id,
+        request: request.clone(),
+    });
+    let vouchers = state
+        .peers()
+        .filter_map(|(peer, account)| account.voucher_owed(peer));
     chain.chain(vouchers).collect()
 }

@@ -4,7 +4,11 @@ use alloc::boxed::Box;
 use alloc::string::String;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_quantity::{Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId, Timestamp};
+use forebay_channel::Signature;
+use forebay_quantity::{
+    Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId,
+    Timestamp,
+};
 
 use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
@@ -77,7 +81,7 @@ pub enum Event {
         /// The lane's cumulative amount.
         amount: Amount,
         /// The peer's signature over it.
-        signature: [u8; 64],
+        signature: Signature,
     },
     /// A price source reported.
     PriceReported {

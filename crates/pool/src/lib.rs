@@ -25,10 +25,11 @@ pub use decide::{decide, next_deadline};
 pub use effect::{ChainRequest, Effect, effects, outstanding};
 pub use event::Event;
 pub use evolve::evolve;
-pub use rejection::{Rejection, RejectCode};
-pub use sequencer::{Batch, Output, Sequencer, SequencerFault};
+pub use rejection::{RejectCode, Rejection};
+pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
-    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Genesis, Packet, Peer, PeerKeys, PeerPolicy, State, VaultMirror, bounds,
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Genesis, Packet, Peer, PeerKeys,
+    PeerPolicy, State, VaultMirror, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

@@ -80,6 +80,8 @@ pub enum Rejection {
     InventoryExhausted(AssetId),
     /// Every place for packets in flight is taken.
     Busy,
+    /// The journal failed: nothing more is taken until a restart.
+    Halted,
 
     /// No packet with this id waits for this peer: late or unknown.
     UnknownPacket,
@@ -110,10 +112,11 @@ impl Rejection {
             WrongPreimage => b"F05",
             NotSecured { .. } | LaneExhausted { .. } | InventoryExhausted(_) => b"T04",
             Busy | Full { .. } => b"T03",
-            NotQuoting(_) | NotFounded => b"T00",
+            NotQuoting(_) | NotFounded | Halted => b"T00",
             UnknownPeer(_) => b"F02",
-            UnknownAsset(_) | AlreadyFounded | AlreadyExists | BadName | BadPolicy(_) | PeerBusy(_) | AlreadyTaken
-            | UnknownPacket | BadVoucher(_) | UnknownEffect | BadPrice | BadFact(_) => b"F00",
+            UnknownAsset(_) | AlreadyFounded | AlreadyExists | BadName | BadPolicy(_)
+            | PeerBusy(_) | AlreadyTaken | UnknownPacket | BadVoucher(_) | UnknownEffect
+            | BadPrice | BadFact(_) => b"F00",
         }
     }
 }
@@ -128,23 +131,47 @@ impl core::fmt::Display for Rejection {
             UnknownAsset(asset) => write!(f, "no asset has the number {}", asset.0),
             AlreadyExists => write!(f, "that name is taken"),
             Full { bound } => write!(f, "no more than {bound} are allowed"),
-            BadName => write!(f, "not a valid ILP address segment: use letters, digits, '_', '-' or '~'"),
+            BadName => write!(
+                f,
+                "not a valid ILP address segment: use letters, digits, '_', '-' or '~'"
+            ),
             BadPolicy(why) => write!(f, "the policy contradicts itself: {why}"),
-            PeerBusy(peer) => write!(f, "peer {} still has a balance, packets in flight or an open channel", peer.0),
+            PeerBusy(peer) => write!(
+                f,
+                "peer {} still has a balance, packets in flight or an open channel",
+                peer.0
+            ),
             AlreadyTaken => write!(f, "this command was carried out before"),
             Expired { expires_at } => write!(f, "expired at {} ms", expires_at.0),
-            TimeoutTooShort { needed_ms, .. } => write!(f, "expires too soon: at least {needed_ms} ms are needed"),
-            AmountTooLarge { received, maximum } => write!(f, "amount {received} is above the maximum of {maximum}"),
+            TimeoutTooShort { needed_ms, .. } => {
+                write!(f, "expires too soon: at least {needed_ms} ms are needed")
+            }
+            AmountTooLarge { received, maximum } => {
+                write!(f, "amount {received} is above the maximum of {maximum}")
+            }
             DuplicateRequest { request } => write!(f, "request id {request} is already in flight"),
             Unreachable => write!(f, "no route to the destination"),
             NotQuoting(asset) => write!(f, "asset {} is not quoted now", asset.0),
             AmountTooSmall => write!(f, "nothing would arrive after conversion and fees"),
-            NotSecured { available, needed } => write!(f, "secured {available}, needed {needed}: settle first"),
-            LaneExhausted { available, needed } => {
-                write!(f, "the lane to the next hop covers {available}, needed {needed}")
+            NotSecured { available, needed } => {
+                write!(f, "secured {available}, needed {needed}: settle first")
             }
-            InventoryExhausted(asset) => write!(f, "the pool's position in asset {} is at its bound", asset.0),
+            LaneExhausted { available, needed } => {
+                write!(
+                    f,
+                    "the lane to the next hop covers {available}, needed {needed}"
+                )
+            }
+            InventoryExhausted(asset) => write!(
+                f,
+                "the pool's position in asset {} is at its bound",
+                asset.0
+            ),
             Busy => write!(f, "too many packets in flight"),
+            Halted => write!(
+                f,
+                "the journal cannot be written: the pool takes nothing until it is restarted"
+            ),
             UnknownPacket => write!(f, "no such packet is in flight"),
             WrongPreimage => write!(f, "the fulfillment does not match the condition"),
             BadVoucher(why) => write!(f, "voucher refused: {why}"),

@@ -5,8 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_channel::Address;
 use forebay_market::{Guards, Price, SourceReport, SpreadPolicy, Volatility};
-use forebay_quantity::{AccountId, Amount, Bps, EffectId, Ppm, Timestamp};
+use forebay_quantity::{AccountId, Amount, Bps, EffectId, Timestamp};
 
 use crate::command::FactAt;
 
@@ -22,13 +23,13 @@ pub struct AssetDefinition {
     /// Decimal places of the chain's base unit; at least `scale`.
     pub chain_scale: u8,
     /// The vault contract.
-    pub vault: [u8; 20],
+    pub vault: Address,
     /// The token contract; zero for the chain's own coin.
-    pub token: [u8; 20],
+    pub token: Address,
     /// The vault's floor φ: free money never falls below this part of the note claims.
     pub floor: Bps,
-    /// The most by which the vault lets the note index rise in a day.
-    pub index_rate_max: Ppm,
+    /// The most by which the vault lets the note index rise in a day, in ray of itself.
+    pub index_rate_max: u128,
 }
 
 /// How an asset is quoted and kept.
@@ -40,10 +41,12 @@ pub struct AssetPolicy {
     pub spread: SpreadPolicy,
     /// The most that may be lent into other assets, in base units [I15].
     pub lent_max: Amount,
-    /// What notes are promised a day, paid while fees and shares last.
-    pub note_rate: Ppm,
+    /// What notes are promised a day, in ray of their value, paid while fees and shares last.
+    pub note_rate: u128,
     /// How often the note index is raised, in milliseconds.
     pub index_interval_ms: u64,
+    /// Fees become payable to notes over this long, in milliseconds, so that nobody enters just before they do.
+    pub fee_release_ms: u64,
 }
 
 /// Exits of one day that are not paid yet.
@@ -61,7 +64,7 @@ pub struct VaultMirror {
     /// Note units, locked ones included.
     pub units: Amount,
     /// Units of each LP, locked ones excluded.
-    pub holders: BTreeMap<[u8; 20], Amount>,
+    pub holders: BTreeMap<Address, Amount>,
     /// Note index in ray.
     pub index: u128,
     /// When the index last rose.
@@ -123,7 +126,12 @@ pub struct Asset {
 }
 
 impl Asset {
-    pub(crate) fn new(definition: AssetDefinition, policy: AssetPolicy, accounts: AssetAccounts, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        definition: AssetDefinition,
+        policy: AssetPolicy,
+        accounts: AssetAccounts,
+        now: Timestamp,
+    ) -> Self {
         Self {
             definition,
             policy,
@@ -151,7 +159,9 @@ impl Asset {
 
     /// Chain units in one ledger unit.
     pub fn factor(&self) -> u128 {
-        10u128.pow(u32::from(self.definition.chain_scale - self.definition.scale))
+        10u128.pow(u32::from(
+            self.definition.chain_scale - self.definition.scale,
+        ))
     }
 
     /// Ledger units, rounded down: for what we receive.
@@ -171,16 +181,23 @@ impl Asset {
 
     /// Free money in the vault, in chain units.
     pub fn chain_free(&self) -> Amount {
-        self.vault.chain_total.saturating_sub(self.vault.chain_allotted)
+        self.vault
+            .chain_total
+            .saturating_sub(self.vault.chain_allotted)
     }
 
     /// What all notes may claim, in chain units, rounded up.
     pub fn note_claims(&self) -> Amount {
-        self.vault.units.mul_div_ceil(self.vault.index, forebay_market::Index::ONE.value()).unwrap_or(Amount::MAX)
+        self.vault
+            .units
+            .mul_div_ceil(self.vault.index, forebay_market::Index::ONE.value())
+            .unwrap_or(Amount::MAX)
     }
 
     /// The price that counts at `now`.
     pub fn quoted(&self, now: Timestamp) -> Option<Price> {
-        self.price.filter(|(_, until)| !self.halted && now <= *until).map(|(price, _)| price)
+        self.price
+            .filter(|(_, until)| !self.halted && now <= *until)
+            .map(|(price, _)| price)
     }
 }

@@ -12,9 +12,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_channel::Address;
 use forebay_ledger::{Balance, Ledger};
 use forebay_market::Rate;
-use forebay_quantity::{AccountId, Amount, AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, Timestamp};
+use forebay_quantity::{
+    AccountId, Amount, AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, Ppm,
+    Timestamp,
+};
 
 pub use asset::{Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, VaultMirror};
 pub use packet::Packet;
@@ -32,7 +36,7 @@ pub struct Genesis {
     /// The operator's ILP address; peers live under it.
     pub operator: String,
     /// Who signs the pool's vouchers.
-    pub pool_signer: [u8; 20],
+    pub pool_signer: Address,
     /// An outgoing packet expires this much earlier than the incoming one [I8].
     pub expiry_margin_ms: u64,
     /// No packet is held longer.
@@ -41,6 +45,21 @@ pub struct Genesis {
     pub forward_min_ms: u64,
     /// The first channel serial; later ones count up. Never used by this operator before on any vault.
     pub first_serial: ChannelSerial,
+}
+
+/// A fulfilled packet, remembered for the sender in case the link broke before it heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Answer {
+    pub(crate) peer: PeerId,
+    pub(crate) request: u32,
+    pub(crate) preimage: [u8; 32],
+}
+
+/// The rate of a pair and the part of its spread that no packet changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Pair {
+    pub(crate) rate: Rate,
+    pub(crate) resting: Ppm,
 }
 
 /// The pool.
@@ -54,7 +73,9 @@ pub struct State {
     pub(crate) packets: Packets,
     pub(crate) routes: Routes,
     /// Row: asset paid in; column: asset paid out.
-    pub(crate) rates: Vec<Option<Rate>>,
+    pub(crate) pairs: Vec<Option<Pair>>,
+    /// The last fulfilled packets, oldest first.
+    pub(crate) answers: VecDeque<Answer>,
     pub(crate) serials: BTreeMap<ChannelSerial, PeerId>,
     pub(crate) next_serial: ChannelSerial,
     pub(crate) demands: BTreeMap<EffectId, ChainRequest>,
@@ -76,7 +97,8 @@ impl Default for State {
             peers: Vec::new(),
             packets: Packets::new(),
             routes: Routes::default(),
-            rates: Vec::new(),
+            pairs: Vec::new(),
+            answers: VecDeque::new(),
             serials: BTreeMap::new(),
             next_serial: ChannelSerial(0),
             demands: BTreeMap::new(),
@@ -131,7 +153,9 @@ impl State {
 
     /// The asset with this code.
     pub fn asset_coded(&self, code: &str) -> Option<AssetId> {
-        self.assets().find(|(_, asset)| asset.definition.code == code).map(|(id, _)| id)
+        self.assets()
+            .find(|(_, asset)| asset.definition.code == code)
+            .map(|(id, _)| id)
     }
 
     /// A packet in flight.
@@ -156,7 +180,7 @@ impl State {
 
     /// An account's net balance.
     pub fn balance(&self, account: AccountId) -> Balance {
-        self.ledger.account(account).balance()
+        self.ledger.account(account).credit_balance()
     }
 
     /// What we owe a peer for packets, beyond what it has paid ahead.
@@ -182,12 +206,33 @@ impl State {
     pub fn restore(bytes: &[u8]) -> Option<Self> {
         let mut state: Self = borsh::from_slice(bytes).ok()?;
         state.routes.rebuild(&state.peers);
-        state.requests = state.packets.iter().map(|(id, packet)| ((packet.in_peer.0, packet.in_request), id)).collect();
+        state.requests = state
+            .packets
+            .iter()
+            .map(|(id, packet)| ((packet.in_peer.0, packet.in_request), id))
+            .collect();
         Some(state)
     }
 
-    pub(crate) fn rate(&self, paid_in: AssetId, paid_out: AssetId) -> Option<Rate> {
-        *self.rates.get(usize::from(paid_in.0) * self.assets.len() + usize::from(paid_out.0))?
+    /// The preimage that answered a peer's request, while it is remembered.
+    pub fn answer(&self, peer: PeerId, request: u32) -> Option<[u8; 32]> {
+        let newest = self
+            .answers
+            .iter()
+            .rev()
+            .find(|answer| answer.peer == peer && answer.request == request);
+        newest.map(|answer| answer.preimage)
+    }
+
+    /// Whether a peer's request still waits for the next hop.
+    pub fn waits(&self, peer: PeerId, request: u32) -> bool {
+        self.requests.contains_key(&(peer.0, request))
+    }
+
+    pub(crate) fn pair(&self, paid_in: AssetId, paid_out: AssetId) -> Option<Pair> {
+        *self
+            .pairs
+            .get(usize::from(paid_in.0) * self.assets.len() + usize::from(paid_out.0))?
     }
 
     pub(crate) fn asset_of(&self, asset: AssetId) -> &Asset {
@@ -198,6 +243,10 @@ impl State {
         &self.peers[peer.0 as usize]
     }
 
+    pub(crate) fn asset_mut(&mut self, asset: AssetId) -> &mut Asset {
+        &mut self.assets[usize::from(asset.0)]
+    }
+
     pub(crate) fn peer_mut(&mut self, peer: PeerId) -> &mut Peer {
         &mut self.peers[peer.0 as usize]
     }
@@ -206,7 +255,11 @@ impl State {
     /// every remaining allotment and all free money above the floor.
     pub fn stolen_key_cost(&self, asset: AssetId) -> Amount {
         let asset = self.asset_of(asset);
-        let floor = asset.definition.floor.of_ceil(asset.note_claims()).unwrap_or(Amount::MAX);
+        let floor = asset
+            .definition
+            .floor
+            .of_ceil(asset.note_claims())
+            .unwrap_or(Amount::MAX);
         let free = asset.chain_free().saturating_sub(floor);
         asset.ledger_ceil(asset.vault.chain_allotted.saturating_add(free))
     }

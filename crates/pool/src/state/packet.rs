@@ -59,11 +59,13 @@ pub(crate) struct Packets {
 
 impl Packets {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: VecDeque::new(), count: 0, heads: vec![NONE; BUCKETS], floor: Timestamp(u64::MAX) }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.count as usize
+        Self {
+            slots: Vec::new(),
+            free: VecDeque::new(),
+            count: 0,
+            heads: vec![NONE; BUCKETS],
+            floor: Timestamp(u64::MAX),
+        }
     }
 
     /// The id that the next packet will have; `None` when every slot is taken [I12].
@@ -71,20 +73,33 @@ impl Packets {
         if let Some(&slot) = self.free.front() {
             return Some(id(slot, self.slots[slot as usize].generation));
         }
-        let slot = u32::try_from(self.slots.len()).ok().filter(|&slot| (slot as usize) < PACKETS_MAX)?;
+        let slot = u32::try_from(self.slots.len())
+            .ok()
+            .filter(|&slot| (slot as usize) < PACKETS_MAX)?;
         Some(id(slot, 0))
     }
 
     pub(crate) fn find(&self, packet: PacketId) -> Option<&Packet> {
         let slot = self.slots.get((packet.0 & SLOT_MASK) as usize)?;
-        (slot.generation == packet.0 >> SLOT_BITS).then_some(slot.packet.as_ref()).flatten()
+        (slot.generation == packet.0 >> SLOT_BITS)
+            .then_some(slot.packet.as_ref())
+            .flatten()
     }
 
     pub(crate) fn insert(&mut self, packet_id: PacketId, packet: Packet) {
-        assert_eq!(self.next_id(), Some(packet_id), "[I10] events replay in the order they were made");
+        assert_eq!(
+            self.next_id(),
+            Some(packet_id),
+            "[I10] events replay in the order they were made"
+        );
         let slot = packet_id.0 & SLOT_MASK;
         if self.free.pop_front().is_none() {
-            self.slots.push(Slot { generation: 0, packet: None, previous: NONE, next: NONE });
+            self.slots.push(Slot {
+                generation: 0,
+                packet: None,
+                previous: NONE,
+                next: NONE,
+            });
         }
         self.floor = self.floor.min(packet.expires_out);
         self.count += 1;
@@ -103,7 +118,11 @@ impl Packets {
     pub(crate) fn remove(&mut self, packet_id: PacketId, now: Timestamp) -> Packet {
         let slot = packet_id.0 & SLOT_MASK;
         let place = &mut self.slots[slot as usize];
-        assert_eq!(place.generation, packet_id.0 >> SLOT_BITS, "[I3] a packet resolves once");
+        assert_eq!(
+            place.generation,
+            packet_id.0 >> SLOT_BITS,
+            "[I3] a packet resolves once"
+        );
         let packet = place.packet.take().expect("[I3] a packet resolves once");
         place.generation = (place.generation + 1) & (u32::MAX >> SLOT_BITS);
         let (previous, next) = (place.previous, place.next);
@@ -121,11 +140,19 @@ impl Packets {
     }
 
     /// Packets whose time is up, at most `most`.
-    pub(crate) fn expired(&self, now: Timestamp, most: usize) -> impl Iterator<Item = (PacketId, &Packet)> {
+    pub(crate) fn expired(
+        &self,
+        now: Timestamp,
+        most: usize,
+    ) -> impl Iterator<Item = (PacketId, &Packet)> {
         let first = self.floor.0 >> BUCKET_SHIFT;
         let last = (now.0 >> BUCKET_SHIFT).min(first.saturating_add(BUCKETS as u64 - 1));
-        let buckets = if self.count == 0 { 1..=0 } else { first..=last };
-        buckets
+        let turns = if self.count == 0 || last < first {
+            0
+        } else {
+            last - first + 1
+        };
+        (first..first.saturating_add(turns))
             .flat_map(move |turn| self.bucket_slots(turn))
             .filter(move |(_, packet)| packet.expires_out <= now)
             .take(most)
@@ -137,13 +164,18 @@ impl Packets {
             return None;
         }
         let first = self.floor.0 >> BUCKET_SHIFT;
-        let turn = (first..first.saturating_add(BUCKETS as u64)).find(|&turn| self.heads[turn_bucket(turn)] != NONE)?;
-        self.bucket_slots(turn).map(|(_, packet)| packet.expires_out).min()
+        let turn = (first..first.saturating_add(BUCKETS as u64))
+            .find(|&turn| self.heads[turn_bucket(turn)] != NONE)?;
+        self.bucket_slots(turn)
+            .map(|(_, packet)| packet.expires_out)
+            .min()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &Packet)> {
         self.slots.iter().zip(0u32..).filter_map(|(slot, number)| {
-            slot.packet.as_ref().map(|packet| (id(number, slot.generation), packet))
+            slot.packet
+                .as_ref()
+                .map(|packet| (id(number, slot.generation), packet))
         })
     }
 
@@ -153,7 +185,13 @@ impl Packets {
             let place = self.slots.get(slot as usize)?;
             let this = id(slot, place.generation);
             slot = place.next;
-            Some((this, place.packet.as_ref().expect("a threaded slot holds a packet")))
+            Some((
+                this,
+                place
+                    .packet
+                    .as_ref()
+                    .expect("a threaded slot holds a packet"),
+            ))
         })
     }
 

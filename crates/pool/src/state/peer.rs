@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_channel::Channel;
+use forebay_channel::{Address, Channel, Signature};
 use forebay_quantity::{AccountId, Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
 
 use crate::effect::Effect;
@@ -40,9 +40,9 @@ impl PeerPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PeerKeys {
     /// Who signs its vouchers.
-    pub signer: [u8; 20],
+    pub signer: Address,
     /// Where it is paid on chain.
-    pub payout: [u8; 20],
+    pub payout: Address,
 }
 
 /// Chain effects under way for a peer.
@@ -78,10 +78,8 @@ pub struct Peer {
     pub keys: Option<PeerKeys>,
     /// Its channel, in chain units; `incoming` is the lane on which it pays us.
     pub channel: Option<Channel>,
-    /// Who signs on the lane that pays us, as the chain says.
-    pub peer_signer: [u8; 20],
     /// The signature on the best voucher held.
-    pub best_signature: [u8; 64],
+    pub best_signature: Signature,
     /// When its allotment's term ends.
     pub term_ends: Timestamp,
     /// Of the lane that pays us, credited so far over the channel's life, in ledger units.
@@ -98,6 +96,10 @@ impl Peer {
     pub fn voucher_owed(&self, peer: PeerId) -> Option<Effect> {
         let channel = self.channel.as_ref()?;
         let amount = channel.outgoing.promised();
-        (amount > channel.outgoing.paid()).then_some(Effect::SendVoucher { peer, serial: channel.serial(), amount })
+        (amount > channel.outgoing.paid()).then_some(Effect::SendVoucher {
+            peer,
+            serial: channel.serial(),
+            amount,
+        })
     }
 }

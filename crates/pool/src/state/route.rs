@@ -64,7 +64,10 @@ impl Routes {
     /// The next hop towards a destination.
     pub(crate) fn find(&self, destination: &[u8]) -> Option<PeerId> {
         if let Some(below) = self.below_operator(destination) {
-            let end = below.iter().position(|&byte| byte == b'.').unwrap_or(below.len());
+            let end = below
+                .iter()
+                .position(|&byte| byte == b'.')
+                .unwrap_or(below.len());
             return self.child(&below[..end]);
         }
         let mut prefix = destination;
@@ -78,12 +81,23 @@ impl Routes {
     }
 
     pub(crate) fn rebuild(&mut self, peers: &[Peer]) {
-        let live = (0u32..).map(PeerId).zip(peers).filter(|(_, peer)| !peer.removed);
-        self.children = live.map(|(id, peer)| (peer.name.as_bytes().to_vec(), id)).collect();
-        self.prefixes = self.fixed.iter().map(|(prefix, peer)| (prefix.as_bytes().to_vec(), *peer)).collect();
+        let live = (0u32..)
+            .map(PeerId)
+            .zip(peers)
+            .filter(|(_, peer)| !peer.removed);
+        self.children = live
+            .map(|(id, peer)| (peer.name.as_bytes().to_vec(), id))
+            .collect();
+        self.prefixes = self
+            .fixed
+            .iter()
+            .map(|(prefix, peer)| (prefix.as_bytes().to_vec(), *peer))
+            .collect();
     }
 
     fn below_operator<'a>(&self, destination: &'a [u8]) -> Option<&'a [u8]> {
-        destination.strip_prefix(self.operator.as_bytes())?.strip_prefix(b".")
+        destination
+            .strip_prefix(self.operator.as_bytes())?
+            .strip_prefix(b".")
     }
 }

@@ -1,0 +1,105 @@
+//! Decisions: reads the state, answers with events or a rejection, changes nothing.
+
+mod admin;
+mod chain;
+mod packet;
+mod plan;
+
+use forebay_quantity::{AssetId, EffectId, SourceId, Timestamp};
+
+use crate::Events;
+use crate::command::Command;
+use crate::event::Event;
+use crate::rejection::Rejection;
+use crate::state::{State, bounds};
+
+pub(crate) use plan::{plan_assets, plan_peer};
+
+/// Decides a command at `now`, appending what happened to `events`.
+///
+/// # Errors
+/// The first [`Rejection`] in order of precedence; nothing was appended then.
+pub fn decide(
+    state: &State,
+    now: Timestamp,
+    command: &Command<'_>,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    match command {
+        Command::Prepare(prepare) => packet::prepare(state, now, prepare, events),
+        Command::Fulfill {
+            peer,
+            packet,
+            preimage,
+        } => packet::fulfill(state, now, *peer, *packet, preimage, events),
+        Command::Reject { peer, packet, code } => {
+            packet::reject(state, *peer, *packet, *code, events)
+        }
+        Command::Admin(id, admin) => admin::instruct(state, *id, admin, events),
+        Command::Keys { peer, keys } => admin::keys(state, *peer, *keys, events),
+        Command::Voucher { peer, voucher } => chain::voucher(state, *peer, voucher, events),
+        Command::Chain(fact) => chain::fact(state, fact, events),
+        Command::Outcome { effect, failure } => outcome(state, *effect, failure.is_some(), events),
+        Command::Price {
+            asset,
+            source,
+            price,
+            at,
+        } => report(state, now, *asset, *source, *price, *at, events),
+        Command::Tick => {
+            packet::expire(state, now, events);
+            Ok(())
+        }
+    }
+}
+
+/// When the next tick has something to do.
+pub fn next_deadline(state: &State) -> Option<Timestamp> {
+    state.packets.next_expiry()
+}
+
+fn outcome(
+    state: &State,
+    effect: EffectId,
+    failed: bool,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    if !state.demands.contains_key(&effect) {
+        return Err(Rejection::UnknownEffect);
+    }
+    events.push(Event::ChainSettled { id: effect, failed });
+    Ok(())
+}
+
+/// A source's clock may run ahead of ours by this much.
+const SOURCE_AHEAD_MAX_MS: u64 = 5_000;
+
+fn report(
+    state: &State,
+    now: Timestamp,
+    asset: AssetId,
+    source: SourceId,
+    price: u128,
+    at: Timestamp,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    let known = state.asset(asset).ok_or(Rejection::UnknownAsset(asset))?;
+    if forebay_market::Price::new(price).is_none()
+        || at.0 > now.0.saturating_add(SOURCE_AHEAD_MAX_MS)
+    {
+        return Err(Rejection::BadPrice);
+    }
+    let is_new = known.reports.iter().all(|report| report.source != source);
+    if is_new && known.reports.len() >= bounds::SOURCES_MAX {
+        return Err(Rejection::Full {
+            bound: bounds::SOURCES_MAX as u64,
+        });
+    }
+    events.push(Event::PriceReported {
+        asset,
+        source,
+        price,
+        at: at.min(now),
+    });
+    Ok(())
+}

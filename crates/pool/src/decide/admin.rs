@@ -1,0 +1,247 @@
+//! The operator's instructions and the peers' keys.
+
+use alloc::boxed::Box;
+
+use forebay_ilp::Address;
+use forebay_quantity::{Amount, CommandId, PeerId};
+
+use crate::Events;
+use crate::command::Admin;
+use crate::event::Event;
+use crate::rejection::Rejection;
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, State, bounds};
+
+pub(super) fn instruct(
+    state: &State,
+    id: CommandId,
+    admin: &Admin,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    if state.commands.contains(&id) {
+        return Err(Rejection::AlreadyTaken); // [I11]
+    }
+    let event = decide_one(state, admin)?;
+    events.push(event);
+    events.push(Event::CommandTaken(id));
+    Ok(())
+}
+
+pub(super) fn keys(
+    state: &State,
+    peer: PeerId,
+    keys: PeerKeys,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    let account = state
+        .peer(peer)
+        .filter(|peer| !peer.removed)
+        .ok_or(Rejection::UnknownPeer(peer))?;
+    if keys.signer == forebay_channel::Address::ZERO
+        || keys.payout == forebay_channel::Address::ZERO
+    {
+        return Err(Rejection::BadPolicy(
+            "keys and payout addresses are not zero",
+        ));
+    }
+    if account.keys != Some(keys) {
+        events.push(Event::KeysNamed { peer, keys });
+    }
+    Ok(())
+}
+
+fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
+    if let Admin::Found(genesis) = admin {
+        return found(state, genesis);
+    }
+    if state.genesis.is_none() {
+        return Err(Rejection::NotFounded);
+    }
+    let known_asset = |asset| {
+        state
+            .asset(asset)
+            .map(|_| asset)
+            .ok_or(Rejection::UnknownAsset(asset))
+    };
+    let live_peer = |peer| {
+        state
+            .peer(peer)
+            .filter(|account| !account.removed)
+            .ok_or(Rejection::UnknownPeer(peer))
+    };
+    Ok(match admin {
+        Admin::Found(_) => return Err(Rejection::AlreadyFounded),
+        Admin::AddAsset(definition, policy) => add_asset(state, definition, policy)?,
+        Admin::SetAsset(asset, policy) => {
+            let asset = known_asset(*asset)?;
+            sound_asset(policy)?;
+            Event::AssetSet(asset, Box::new(policy.clone()))
+        }
+        Admin::AddPeer {
+            name,
+            asset,
+            token_hash,
+            policy,
+        } => {
+            let asset = known_asset(*asset)?;
+            sound_peer(policy)?;
+            room_for(state.peers.len(), bounds::PEERS_MAX)?;
+            if !is_segment(name) {
+                return Err(Rejection::BadName);
+            }
+            let same_token = state
+                .peers
+                .iter()
+                .any(|peer| !peer.removed && peer.token_hash == *token_hash);
+            if same_token || state.routes.child(name.as_bytes()).is_some() {
+                return Err(Rejection::AlreadyExists);
+            }
+            Event::PeerAdded {
+                name: name.clone(),
+                asset,
+                token_hash: *token_hash,
+                policy: Box::new(policy.clone()),
+            }
+        }
+        Admin::SetPeer(peer, policy) => {
+            live_peer(*peer)?;
+            sound_peer(policy)?;
+            let clearing = state.ledger.account(state.peer_of(*peer).clearing);
+            if clearing.debit_exposure() > policy.credit {
+                return Err(Rejection::PeerBusy(*peer));
+            }
+            Event::PeerSet(*peer, Box::new(policy.clone()))
+        }
+        Admin::RemovePeer(peer) => {
+            live_peer(*peer)?;
+            Event::PeerRemoved(*peer)
+        }
+        Admin::AddRoute { prefix, peer } => {
+            live_peer(*peer)?;
+            room_for(state.routes.fixed_len(), bounds::ROUTES_MAX)?;
+            if Address::parse(prefix.as_bytes()).is_err() {
+                return Err(Rejection::BadName);
+            }
+            if state.routes.fixed(prefix).is_some() {
+                return Err(Rejection::AlreadyExists);
+            }
+            Event::RouteAdded {
+                prefix: prefix.clone(),
+                peer: *peer,
+            }
+        }
+        Admin::RemoveRoute { prefix } => {
+            state.routes.fixed(prefix).ok_or(Rejection::Unreachable)?;
+            Event::RouteRemoved {
+                prefix: prefix.clone(),
+            }
+        }
+        Admin::HaltBook(asset) => Event::BookHalted {
+            asset: known_asset(*asset)?,
+            deep_reorg: false,
+        },
+        Admin::ResumeBook(asset) => Event::BookResumed(known_asset(*asset)?),
+    })
+}
+
+fn found(state: &State, genesis: &Genesis) -> Result<Event, Rejection> {
+    if state.genesis.is_some() {
+        return Err(Rejection::AlreadyFounded);
+    }
+    if Address::parse(genesis.operator.as_bytes()).is_err() {
+        return Err(Rejection::BadName);
+    }
+    if genesis.hold_max_ms == 0 || genesis.hold_max_ms > bounds::HOLD_MAX_MS {
+        return Err(Rejection::BadPolicy("a packet is held for 1 to 60,000 ms"));
+    }
+    Ok(Event::Founded(Box::new(genesis.clone())))
+}
+
+fn add_asset(
+    state: &State,
+    definition: &AssetDefinition,
+    policy: &AssetPolicy,
+) -> Result<Event, Rejection> {
+    room_for(state.assets.len(), bounds::ASSETS_MAX)?;
+    sound_asset(policy)?;
+    if definition.code.is_empty()
+        || definition.code.len() > bounds::NAME_MAX
+        || !definition.code.is_ascii()
+    {
+        return Err(Rejection::BadName);
+    }
+    let steps = definition.chain_scale.checked_sub(definition.scale);
+    if steps.is_none_or(|steps| steps > 18) || definition.scale > 18 {
+        return Err(Rejection::BadPolicy(
+            "the chain's scale is 0 to 18 above the ledger's, which is at most 18",
+        ));
+    }
+    if definition.floor.value() > 10_000 {
+        return Err(Rejection::BadPolicy(
+            "the floor is at most 10,000 basis points",
+        ));
+    }
+    let taken = state.assets.iter().any(|asset| {
+        let known = &asset.definition;
+        known.code == definition.code
+            || (known.chain_id, known.vault) == (definition.chain_id, definition.vault)
+    });
+    if taken {
+        return Err(Rejection::AlreadyExists);
+    }
+    Ok(Event::AssetAdded(
+        Box::new(definition.clone()),
+        Box::new(policy.clone()),
+    ))
+}
+
+fn sound_asset(policy: &AssetPolicy) -> Result<(), Rejection> {
+    if policy.spread.floor_ppm.value() >= forebay_quantity::PPM_ONE {
+        return Err(Rejection::BadPolicy(
+            "the spread's floor is below the whole",
+        ));
+    }
+    if policy.guards.age_max_ms.value() == 0 {
+        return Err(Rejection::BadPolicy("a price may have some age"));
+    }
+    if policy.index_interval_ms == 0 || policy.fee_release_ms == 0 {
+        return Err(Rejection::BadPolicy("intervals are above zero"));
+    }
+    Ok(())
+}
+
+fn sound_peer(policy: &PeerPolicy) -> Result<(), Rejection> {
+    if policy.packet_max == 0 || policy.in_flight_max == 0 {
+        return Err(Rejection::BadPolicy(
+            "packet and in-flight maxima are above zero",
+        ));
+    }
+    if policy.settle_target > policy.settle_threshold {
+        return Err(Rejection::BadPolicy(
+            "the settle target is at most the settle threshold",
+        ));
+    }
+    if !policy.allotment.is_zero() && policy.allotment <= policy.settle_threshold {
+        return Err(Rejection::BadPolicy(
+            "the allotment is above the settle threshold",
+        ));
+    }
+    if policy.allotment > Amount::new(u128::from(u64::MAX)) || policy.allotment_term_ms == 0 {
+        return Err(Rejection::BadPolicy(
+            "the allotment fits 64 bits and has a term",
+        ));
+    }
+    Ok(())
+}
+
+fn room_for(used: usize, most: usize) -> Result<(), Rejection> {
+    if used < most {
+        Ok(())
+    } else {
+        Err(Rejection::Full { bound: most as u64 })
+    }
+}
+
+fn is_segment(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'~' | b'-');
+    !name.is_empty() && name.len() <= bounds::NAME_MAX && name.bytes().all(allowed)
+}

@@ -1,0 +1,352 @@
+//! Applies events. Total: an event that was journalled always applies, and what cannot be is a bug that halts.
+
+mod chain;
+mod packet;
+mod price;
+
+pub(crate) use packet::PacketLegs;
+
+use forebay_channel::{Channel, LaneId, Signature, Step};
+use forebay_ledger::{Leg, Limits};
+use forebay_quantity::{
+    AccountId, Amount, AssetId, CommandId, EffectId, Hash32, PeerId, Timestamp,
+};
+
+use crate::effect::ChainRequest;
+use crate::event::Event;
+use crate::state::{
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Genesis, Peer, PeerDemands, PeerPolicy,
+    State, bounds,
+};
+
+/// Applies one event.
+pub fn evolve(state: &mut State, event: &Event) {
+    match event {
+        Event::PacketPrepared { .. } => packet::prepared(state, event),
+        Event::PacketFulfilled {
+            packet, preimage, ..
+        } => packet::fulfilled(state, *packet, *preimage),
+        Event::PacketRejected { packet, .. } => packet::rejected(state, *packet),
+        Event::VoucherSigned { peer, amount, .. } => chain::voucher_signed(state, *peer, *amount),
+        Event::VoucherHeld {
+            peer,
+            amount,
+            signature,
+            ..
+        } => chain::voucher_held(state, *peer, *amount, *signature),
+        Event::PriceReported {
+            asset,
+            source,
+            price,
+            at,
+        } => price::reported(state, *asset, *source, *price, *at),
+        Event::Founded(genesis) => found(state, genesis),
+        Event::AssetAdded(definition, policy) => add_asset(state, definition, policy),
+        Event::AssetSet(asset, policy) => set_asset(state, *asset, policy),
+        Event::BookHalted { asset, .. } => state.asset_mut(*asset).halted = true,
+        Event::BookResumed(asset) => state.asset_mut(*asset).halted = false,
+        Event::PeerAdded {
+            name,
+            asset,
+            token_hash,
+            policy,
+        } => add_peer(state, name, *asset, *token_hash, policy),
+        Event::PeerSet(peer, policy) => set_peer(state, *peer, policy),
+        Event::PeerRemoved(peer) => remove_peer(state, *peer),
+        Event::RouteAdded { prefix, peer } => state.routes.add(prefix, *peer),
+        Event::RouteRemoved { prefix } => state.routes.remove(prefix),
+        Event::KeysNamed { peer, keys } => state.peer_mut(*peer).keys = Some(*keys),
+        Event::ChainDemanded { id, request } => demand(state, *id, request),
+        Event::ChainSettled { id, failed } => settle_demand(state, *id, *failed),
+        Event::ChainSaw {
+            asset,
+            at,
+            depth,
+            fact,
+        } => chain::saw(state, *asset, *at, *depth, fact),
+        Event::CommandTaken(id) => remember(state, *id),
+    }
+}
+
+/// Brings the state's clock to a batch's stamp; it never goes back.
+pub(crate) fn advance(state: &mut State, stamp: Timestamp) {
+    state.now = state.now.max(stamp);
+}
+
+fn found(state: &mut State, genesis: &Genesis) {
+    assert!(
+        state.genesis.is_none(),
+        "[I10] a journal founds its pool once"
+    );
+    state.next_serial = genesis.first_serial;
+    state.routes.found(&genesis.operator);
+    state.genesis = Some(genesis.clone());
+}
+
+fn add_asset(state: &mut State, definition: &AssetDefinition, policy: &AssetPolicy) {
+    let asset = AssetId(u16::try_from(state.assets.len()).expect("[I12] assets are bounded"));
+    let ledger = &mut state.ledger;
+    let accounts = AssetAccounts {
+        vault: ledger.open(asset, Limits::DEBIT_ONLY),
+        notes: ledger.open(asset, Limits::CREDIT_ONLY),
+        shares: ledger.open(asset, Limits::CREDIT_ONLY),
+        fees: ledger.open(asset, Limits::CREDIT_ONLY),
+        exchange: ledger.open(asset, exchange_limits(policy)),
+        deposits_held: ledger.open(asset, Limits::DEBIT_ONLY),
+        deposits_owed: ledger.open(asset, Limits::CREDIT_ONLY),
+        losses: ledger.open(asset, Limits::NONE),
+    };
+    state.assets.push(Asset::new(
+        definition.clone(),
+        policy.clone(),
+        accounts,
+        state.now,
+    ));
+    price::rebuild(state);
+}
+
+fn set_asset(state: &mut State, asset: AssetId, policy: &AssetPolicy) {
+    let exchange = state.asset_of(asset).accounts.exchange;
+    state.ledger.set_limits(exchange, exchange_limits(policy));
+    state.asset_mut(asset).policy = policy.clone();
+    price::rebuild(state);
+}
+
+fn exchange_limits(policy: &AssetPolicy) -> Limits {
+    Limits {
+        debit_balance_max: policy.lent_max,
+        credit_balance_max: Amount::MAX,
+    }
+}
+
+fn add_peer(
+    state: &mut State,
+    name: &str,
+    asset: AssetId,
+    token_hash: Hash32,
+    policy: &PeerPolicy,
+) {
+    let id = PeerId(u32::try_from(state.peers.len()).expect("[I12] peers are bounded"));
+    let ledger = &mut state.ledger;
+    state.peers.push(Peer {
+        name: name.into(),
+        asset,
+        token_hash,
+        policy: policy.clone(),
+        removed: false,
+        clearing: ledger.open(asset, clearing_limits(policy)),
+        vouchers_held: ledger.open(asset, Limits::DEBIT_ONLY),
+        vouchers_out: ledger.open(asset, Limits::CREDIT_ONLY),
+        keys: None,
+        channel: None,
+        best_signature: Signature::new([0; 64]),
+        term_ends: Timestamp(0),
+        credited: Amount::ZERO,
+        prepaid: Amount::ZERO,
+        in_flight: 0,
+        demands: PeerDemands::default(),
+    });
+    state.routes.add_child(name, id);
+}
+
+fn set_peer(state: &mut State, peer: PeerId, policy: &PeerPolicy) {
+    let clearing = state.peer_of(peer).clearing;
+    state.ledger.set_limits(clearing, clearing_limits(policy));
+    state.peer_mut(peer).policy = policy.clone();
+}
+
+fn clearing_limits(policy: &PeerPolicy) -> Limits {
+    Limits {
+        debit_balance_max: policy.credit,
+        credit_balance_max: Amount::MAX,
+    }
+}
+
+fn remove_peer(state: &mut State, peer: PeerId) {
+    state.peer_mut(peer).removed = true;
+    let name = state.peer_of(peer).name.clone();
+    state.routes.remove_child(&name);
+    state.routes.remove_peer(peer);
+}
+
+fn remember(state: &mut State, id: CommandId) {
+    assert!(
+        state.commands.insert(id),
+        "[I11] a command takes effect once"
+    );
+    state.commands_in_order.push_back(id);
+    if state.commands_in_order.len() > bounds::COMMANDS_REMEMBERED_MAX {
+        let oldest = state
+            .commands_in_order
+            .pop_front()
+            .expect("longer than its bound");
+        state.commands.remove(&oldest);
+    }
+}
+
+fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
+    assert_eq!(id, state.next_effect, "[I10] effects are numbered in order");
+    state.next_effect = EffectId(id.0 + 1);
+    state.demands.insert(id, request.clone());
+    match request {
+        ChainRequest::Open {
+            peer,
+            serial,
+            peer_signer,
+            ..
+        } => {
+            let peer = *peer;
+            assert!(
+                state.peer_of(peer).channel.is_none(),
+                "[I5] a peer has one channel at a time"
+            );
+            state.serials.insert(*serial, peer);
+            state.next_serial = state
+                .next_serial
+                .max(forebay_quantity::ChannelSerial(serial.0 + 1));
+            let account = state.peer_mut(peer);
+            account.channel = Some(Channel::new(*serial, LaneId::Peer, *peer_signer));
+            account.demands.open = Some(id);
+        }
+        ChainRequest::Raise { serial, .. } => {
+            on_channel(state, *serial, |peer| peer.demands.raise = Some(id))
+        }
+        ChainRequest::Redeem { serial, amount, .. } => on_channel(state, *serial, |peer| {
+            peer.demands.redeem = Some(id);
+            asked(
+                peer,
+                Step::Redeem {
+                    amount: *amount,
+                    before: None,
+                },
+            );
+        }),
+        ChainRequest::StartClose { serial, .. } | ChainRequest::StartLower { serial, .. } => {
+            on_channel(state, *serial, |peer| peer.demands.close = Some(id));
+        }
+        ChainRequest::FinishNotice { serial, kind, .. } => on_channel(state, *serial, |peer| {
+            peer.demands.close = Some(id);
+            asked(peer, finishing(*kind));
+        }),
+        ChainRequest::RaiseIndex { asset, .. } => state.asset_mut(*asset).index_demand = Some(id),
+        ChainRequest::PayExits { asset, .. } => state.asset_mut(*asset).exits_demand = Some(id),
+    }
+}
+
+/// An effect's outcome. Success leaves the demand standing at its peer until the chain's own fact arrives.
+fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
+    let request = state
+        .demands
+        .remove(&id)
+        .expect("[I3] an effect settles once");
+    if !failed {
+        return;
+    }
+    let retry_at = Timestamp(state.now.0.saturating_add(RETRY_MS));
+    if let Some(serial) = request.serial() {
+        on_channel(state, serial, |peer| {
+            let demands = &mut peer.demands;
+            for standing in [
+                &mut demands.open,
+                &mut demands.raise,
+                &mut demands.redeem,
+                &mut demands.close,
+            ] {
+                if *standing == Some(id) {
+                    *standing = None;
+                }
+            }
+            demands.retry_at = retry_at;
+            match &request {
+                ChainRequest::Open { .. } => peer.channel = None,
+                ChainRequest::Redeem { amount, .. } => failed_step(
+                    peer,
+                    Step::Redeem {
+                        amount: *amount,
+                        before: None,
+                    },
+                ),
+                ChainRequest::FinishNotice { kind, .. } => failed_step(peer, finishing(*kind)),
+                ChainRequest::Raise { .. }
+                | ChainRequest::StartClose { .. }
+                | ChainRequest::StartLower { .. }
+                | ChainRequest::RaiseIndex { .. }
+                | ChainRequest::PayExits { .. } => {}
+            }
+        });
+        return;
+    }
+    let asset = state.asset_mut(request.asset());
+    asset.retry_at = retry_at;
+    for standing in [&mut asset.index_demand, &mut asset.exits_demand] {
+        if *standing == Some(id) {
+            *standing = None;
+        }
+    }
+}
+
+/// A failed effect is planned again after this long.
+const RETRY_MS: u64 = 30_000;
+
+fn finishing(kind: crate::command::NoticeKind) -> Step {
+    match kind {
+        crate::command::NoticeKind::AllotmentLowering => Step::FinishLowering,
+        crate::command::NoticeKind::Close
+        | crate::command::NoticeKind::DepositWithdrawal
+        | crate::command::NoticeKind::PeerKeyChange
+        | crate::command::NoticeKind::PoolKeyChange => Step::FinishClose,
+    }
+}
+
+fn asked(peer: &mut Peer, step: Step) {
+    if let Some(channel) = &mut peer.channel {
+        channel.asked(step);
+    }
+}
+
+fn failed_step(peer: &mut Peer, step: Step) {
+    if let Some(channel) = &mut peer.channel {
+        channel.failed(step);
+    }
+}
+
+fn on_channel(
+    state: &mut State,
+    serial: forebay_quantity::ChannelSerial,
+    change: impl FnOnce(&mut Peer),
+) {
+    let peer = state.serials.get(&serial).copied();
+    if let Some(peer) = peer {
+        let account = state.peer_mut(peer);
+        if account
+            .channel
+            .as_ref()
+            .is_some_and(|channel| channel.serial() == serial)
+        {
+            change(account);
+        }
+    }
+}
+
+/// Posts one leg unless its amount is zero.
+fn post(state: &mut State, debit: AccountId, credit: AccountId, amount: Amount) {
+    if !amount.is_zero() {
+        state.ledger.post(&[Leg {
+            debit,
+            credit,
+            amount,
+        }]);
+    }
+}
+
+/// Debits `amount` to the first of these claims that can bear it, then the next; what none can is a loss.
+fn draw(state: &mut State, asset: AssetId, from: &[AccountId], credit: AccountId, amount: Amount) {
+    let mut left = amount;
+    for &source in from {
+        let part = left.min(state.ledger.account(source).debit_room());
+        post(state, source, credit, part);
+        left = left.saturating_sub(part);
+    }
+    let losses = state.asset_of(asset).accounts.losses;
+    post(state, losses, credit, left);
+}
