@@ -170,6 +170,19 @@ fn check_package(
     findings: &mut Vec<Finding>,
 ) {
     let path = format!("{}/Cargo.toml", arrows.folder);
+    if !checkout
+        .source(&path)
+        .is_some_and(|s| s.text.contains("[lints]\nworkspace = true"))
+    {
+        let message =
+            "this crate must take the workspace's lints: add `[lints]` with `workspace = true`"
+                .to_owned();
+        findings.push(Finding {
+            path: path.clone(),
+            line: 1,
+            message,
+        });
+    }
     let dependencies = package["dependencies"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
