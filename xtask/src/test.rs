@@ -68,16 +68,8 @@ const STEPS: &[Step] = &[
         run: || Tally::one(&fmt()),
     },
     Step {
-        name: "build",
-        run: || Tally::one(&build()),
-    },
-    Step {
-        name: "cargo test",
-        run: cargo_test,
-    },
-    Step {
-        name: "clippy",
-        run: || Tally::one(&clippy()),
+        name: "tidy",
+        run: || Tally::one(&tidy::run(&[])),
     },
     Step {
         name: "vectors",
@@ -88,8 +80,16 @@ const STEPS: &[Step] = &[
         run: contracts::check,
     },
     Step {
-        name: "tidy",
-        run: || Tally::one(&tidy::run(&[])),
+        name: "build",
+        run: || Tally::one(&build()),
+    },
+    Step {
+        name: "cargo test",
+        run: cargo_test,
+    },
+    Step {
+        name: "clippy",
+        run: || Tally::one(&clippy()),
     },
 ];
 
