@@ -18,7 +18,7 @@ abstract contract Channels is Treasury {
         uint40 termEnd;
         uint40 closeAt;
         uint16 nonce;
-        uint96 peerCeiling; // slot 3: written by the first deposit
+        uint96 peerCeiling; // slot 3: written by the first deposit; its upper 64 bits stay 0
         uint96 peerPaid;
         Lowering[2] lowerings; // slots 4, 5: by lane, written by notices
         NewKey[2] newKeys; // slots 6, 7
@@ -81,26 +81,37 @@ abstract contract Channels is Treasury {
     function raise(Raise[] calldata raises) external onlyOperator {
         _requireExitsInTime();
         uint256 total;
-        for (uint256 i = 0; i < raises.length; i++) {
-            Raise calldata r = raises[i];
-            Channel storage c = channels[r.serial];
-            (address signer, uint256 ceiling) = (c.poolSigner, c.poolCeiling);
-            if (signer == address(0)) revert ChannelClosed();
-            if (r.amount != 0) {
-                total += r.amount;
-                uint96 raised = _to96(ceiling + r.amount);
-                (c.poolSigner, c.poolCeiling) = (signer, raised);
-                emit Raised(r.serial, raised);
+        for (uint256 i = 0; i < raises.length; i = _next(i)) {
+            (uint256 serial, uint256 amount, uint256 termEnd) = _fields(raises[i]);
+            if ((serial >> 64) | (amount >> 96) != 0) revert AmountTooLarge();
+            Channel storage c = _channel(serial);
+            uint256 signerWord = _load(c, 0);
+            if (uint160(signerWord) == 0) revert ChannelClosed();
+            if (amount != 0) {
+                uint256 ceiling;
+                unchecked {
+                    total += amount; // 96 bits each
+                    ceiling = (signerWord >> 160) + amount;
+                }
+                if (ceiling > type(uint96).max) revert AmountTooLarge();
+                _store(c, 0, signerWord + (amount << 160));
+                bytes32 topic = Raised.selector;
+                assembly ("memory-safe") {
+                    // emit Raised(serial, ceiling)
+                    mstore(0, serial)
+                    mstore(0x20, ceiling)
+                    log1(0, 0x40, topic)
+                }
             }
-            if (r.termEnd != 0) _renew(r.serial, c, r.termEnd);
+            if (termEnd != 0) _renew(uint64(serial), c, termEnd);
         }
         if (total != 0) _spendFree(total);
     }
 
-    function _renew(uint64 serial, Channel storage c, uint40 termEnd) private {
+    function _renew(uint64 serial, Channel storage c, uint256 termEnd) private {
         _requireTerm(c.termEnd, termEnd);
-        c.termEnd = termEnd;
-        emit Renewed(serial, termEnd);
+        c.termEnd = uint40(termEnd);
+        emit Renewed(serial, uint40(termEnd));
     }
 
     function _requireTerm(uint256 current, uint256 termEnd) private view {
@@ -122,19 +133,22 @@ abstract contract Channels is Treasury {
         bytes32 separator = _separator();
         (uint256 total, uint256 credited, uint256 due) = (0, 0, 0);
         address payee;
-        for (uint256 i = 0; i < redemptions.length; i++) {
-            (uint256 amount, address to,) = _redeem(separator, redemptions[i]);
-            if (amount == 0) continue;
-            total += amount;
-            if (to == address(0)) {
-                credited += amount;
-                continue;
+        // Sums of 96-bit amounts, as many as calldata can hold: none can overflow.
+        unchecked {
+            for (uint256 i = 0; i < redemptions.length; i++) {
+                (uint256 amount, address to,) = _redeem(separator, redemptions[i]);
+                if (amount == 0) continue;
+                total += amount;
+                if (to == address(0)) {
+                    credited += amount;
+                    continue;
+                }
+                if (to != payee) {
+                    _pay(payee, due);
+                    (payee, due) = (to, 0);
+                }
+                due += amount;
             }
-            if (to != payee) {
-                _pay(payee, due);
-                (payee, due) = (to, 0);
-            }
-            due += amount;
         }
         if (credited != 0) _addFree(credited);
         _pay(payee, due);
@@ -146,31 +160,85 @@ abstract contract Channels is Treasury {
         private
         returns (uint256 amount, address payee, bool signed)
     {
-        (uint64 serial, uint256 lane) = (r.serial, r.lane);
-        uint256 most = r.amount;
-        address signer = Digests.recover(Digests.voucher(separator, serial, lane, most), r.signature);
-        if (signer == address(0) || lane > PEER_LANE) return (0, address(0), false);
+        (uint256 serial, uint256 lane, uint256 most) = _fields(r);
+        if ((lane >> 1) | (serial >> 64) | (most >> 128) != 0) return (0, address(0), false);
+        address signer = Digests.voucherSigner(separator, r);
+        if (signer == address(0)) return (0, address(0), false);
 
-        Channel storage c = channels[serial];
-        bool toPeer = lane == POOL_LANE;
-        (address current, uint256 ceiling) =
-            toPeer ? (c.poolSigner, c.poolCeiling) : (c.peerSigner, c.peerCeiling);
-        if (signer != current) {
-            uint256 former = formerCeilings[serial][lane][signer];
+        Channel storage c = _channel(serial);
+        uint256 signerWord = _load(c, lane << 1);
+        uint256 paidWord = _load(c, (lane << 1) | 1);
+        if (signer != address(uint160(signerWord))) {
+            uint256 former = formerCeilings[uint64(serial)][lane][signer];
             if (former == 0) return (0, address(0), false);
             if (most > former) most = former;
         }
+        (uint256 ceiling, uint256 paid) = lane == POOL_LANE
+            ? (signerWord >> 160, paidWord >> 160)
+            : (paidWord & type(uint96).max, paidWord >> 96);
         if (most > ceiling) most = ceiling;
-        uint256 paid = toPeer ? c.poolPaid : c.peerPaid;
         if (most <= paid) return (0, address(0), true);
-        if (toPeer) {
-            payee = c.peerPayout;
-            c.poolPaid = uint96(most);
+        if (lane == POOL_LANE) {
+            payee = address(uint160(paidWord));
+            _store(c, 1, (paidWord & type(uint160).max) | (most << 160));
         } else {
-            c.peerPaid = uint96(most);
+            _store(c, 3, ceiling | (most << 96));
         }
-        emit Redeemed(serial, uint8(lane), uint128(most));
-        return (most - paid, payee, true);
+        bytes32 topic = Redeemed.selector;
+        assembly ("memory-safe") {
+            // emit Redeemed(serial, lane, most)
+            mstore(0, lane)
+            mstore(0x20, most)
+            log2(0, 0x40, topic, serial)
+        }
+        unchecked {
+            return (most - paid, payee, true);
+        }
+    }
+
+    /// @dev The first three words of a redemption or a raise, unchecked: the caller holds them to their widths.
+    function _fields(Redemption calldata r) private pure returns (uint256 serial, uint256 lane, uint256 amount) {
+        assembly ("memory-safe") {
+            serial := calldataload(r)
+            lane := calldataload(add(r, 0x20))
+            amount := calldataload(add(r, 0x40))
+        }
+    }
+
+    function _fields(Raise calldata r) private pure returns (uint256 serial, uint256 amount, uint256 termEnd) {
+        assembly ("memory-safe") {
+            serial := calldataload(r)
+            amount := calldataload(add(r, 0x20))
+            termEnd := calldataload(add(r, 0x40))
+        }
+    }
+
+    /// @dev channels[serial]
+    function _channel(uint256 serial) private pure returns (Channel storage c) {
+        assembly ("memory-safe") {
+            mstore(0, serial)
+            mstore(0x20, channels.slot)
+            c.slot := keccak256(0, 0x40)
+        }
+    }
+
+    /// @dev The hot paths read a slot of a channel once and write it once; `Channel` draws what is where.
+    function _load(Channel storage c, uint256 slot) private view returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := sload(add(c.slot, slot))
+        }
+    }
+
+    function _store(Channel storage c, uint256 slot, uint256 word) private {
+        assembly ("memory-safe") {
+            sstore(add(c.slot, slot), word)
+        }
+    }
+
+    function _next(uint256 i) private pure returns (uint256) {
+        unchecked {
+            return i + 1;
+        }
     }
 
     // ----------------------------------------------------------------------------------------------------- lower a ceiling

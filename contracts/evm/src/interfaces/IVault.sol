@@ -186,8 +186,8 @@ interface IVault {
     event ShareWithdrawn(uint128 units, uint128 amount, uint64 nonce);
 
     event Opened(uint64 indexed serial, address poolSigner, address peerSigner, address peerPayout);
-    /// The allotment's new ceiling, cumulative.
-    event Raised(uint64 indexed serial, uint128 ceiling);
+    /// The allotment's new ceiling, cumulative. Raises come in large batches, so the serial is not indexed: it is cheaper.
+    event Raised(uint64 serial, uint128 ceiling);
     event Renewed(uint64 indexed serial, uint40 termEnd);
     /// The peer lane's new ceiling, cumulative; `amount` is what arrived.
     event Deposited(uint64 indexed serial, address indexed from, uint128 amount, uint128 ceiling);

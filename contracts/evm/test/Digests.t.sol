@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Digests} from "../src/Digests.sol";
+import {Vault} from "../src/Vault.sol";
+import {IVault} from "../src/interfaces/IVault.sol";
+import {VaultTest} from "./VaultTest.sol";
+
+/// @dev Reads spec/vectors/evm-digests.json, which was made by npm ethers.
+contract DigestsTest is VaultTest {
+    string private json;
+
+    function setUp() public override {
+        super.setUp();
+        json = vm.readFile("../../spec/vectors/evm-digests.json");
+    }
+
+    function number(string memory place, string memory field) private view returns (uint256) {
+        return vm.parseJsonUint(json, string.concat(place, field));
+    }
+
+    function word(string memory place, string memory field) private view returns (bytes32) {
+        return vm.parseJsonBytes32(json, string.concat(place, field));
+    }
+
+    function who(string memory place, string memory field) private view returns (address) {
+        return vm.parseJsonAddress(json, string.concat(place, field));
+    }
+
+    function test_everyDigestAndSignatureIsThatOfEthers() public view {
+        uint256 count = number(".count", "");
+        ok(count >= 70, "vectors are there");
+        for (uint256 i = 0; i < count; i++) {
+            string memory place = string.concat(".vectors[", vm.toString(i), "]");
+            bytes32 digest = digestOf(place);
+            eq(digest, word(place, ".digest"), "digest");
+            address signer = who(".keys.", string.concat(vm.parseJsonString(json, string.concat(place, ".signer")), ".address"));
+            eq(this.recover(digest, IVault.Signature(word(place, ".r"), word(place, ".vs"))), signer, "signer");
+        }
+    }
+
+    function test_everyTypehashIsThatOfEthers() public view {
+        eq(Digests.VOUCHER_TYPEHASH, word(".types.Voucher", ".typehash"), "Voucher");
+        eq(Digests.RELEASE_TYPEHASH, word(".types.Release", ".typehash"), "Release");
+        eq(Digests.NET_OFF_TYPEHASH, word(".types.NetOff", ".typehash"), "NetOff");
+        eq(Digests.COOP_CLOSE_TYPEHASH, word(".types.CoopClose", ".typehash"), "CoopClose");
+        eq(Digests.KEY_CHANGE_TYPEHASH, word(".types.KeyChange", ".typehash"), "KeyChange");
+        eq(Digests.SHARE_EXIT_TYPEHASH, word(".types.ShareExit", ".typehash"), "ShareExit");
+    }
+
+    function recover(bytes32 digest, IVault.Signature calldata signature) external view returns (address) {
+        return Digests.recover(digest, signature);
+    }
+
+    function digestOf(string memory place) private view returns (bytes32) {
+        bytes32 domain = Digests.domain(number(place, ".chainId"), who(place, ".contract"));
+        bytes32 kind = keccak256(bytes(vm.parseJsonString(json, string.concat(place, ".type"))));
+        string memory m = string.concat(place, ".message");
+        if (kind == keccak256("ShareExit")) {
+            return Digests.shareExit(
+                domain,
+                who(m, ".holder"),
+                uint128(number(m, ".units")),
+                uint128(number(m, ".amount")),
+                uint64(number(m, ".nonce")),
+                uint40(number(m, ".validUntil"))
+            );
+        }
+        uint64 serial = uint64(number(m, ".serial"));
+        if (kind == keccak256("NetOff") || kind == keccak256("CoopClose")) {
+            (uint128 pool, uint128 peer) = (uint128(number(m, ".poolPaid")), uint128(number(m, ".peerPaid")));
+            if (kind == keccak256("CoopClose")) return Digests.coopClose(domain, serial, pool, peer);
+            return Digests.netOff(domain, serial, pool, peer, uint128(number(m, ".amount")));
+        }
+        uint8 lane = uint8(number(m, ".lane"));
+        if (kind == keccak256("Voucher")) return Digests.voucher(domain, serial, lane, uint128(number(m, ".amount")));
+        uint16 nonce = uint16(number(m, ".nonce"));
+        if (kind == keccak256("Release")) {
+            return Digests.release(domain, serial, lane, uint128(number(m, ".ceiling")), nonce);
+        }
+        ok(kind == keccak256("KeyChange"), "a known type");
+        return Digests.keyChange(domain, serial, lane, who(m, ".signer"), nonce);
+    }
+
+    // -------------------------------------------------------------------------------------------------- the fast path
+
+    function fastSigner(IVault.Redemption calldata r) external view returns (address) {
+        return Digests.voucherSigner(separator(), r);
+    }
+
+    function slowSigner(IVault.Redemption calldata r) external view returns (address) {
+        return Digests.recover(Digests.voucher(separator(), r.serial, r.lane, r.amount), r.signature);
+    }
+
+    function testFuzz_theFastPathIsTheSlowPath(uint64 serial, uint8 lane, uint128 amount, bytes32 r, bytes32 vs) public view {
+        IVault.Redemption memory any = IVault.Redemption(serial, lane, amount, IVault.Signature(r, vs));
+        eq(this.fastSigner(any), this.slowSigner(any), "any signature");
+        IVault.Redemption memory good = voucher(serial, lane, amount);
+        eq(this.fastSigner(good), vm.addr(lane == POOL ? POOL_KEY : PEER_KEY), "a good signature");
+    }
+
+    function test_theHigherTwinOfASignatureIsRefused() public {
+        note(ann, 10 * ONE);
+        open(1, ONE);
+        IVault.Redemption memory good = voucher(1, POOL, ONE);
+        uint256 n = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+        uint256 vs = uint256(good.signature.vs);
+        uint256 twin = n - (vs & (type(uint256).max >> 1));
+        // A twin of 256 bits does not even fit into the compact form; one of 255 bits would, and is refused by the bound on s.
+        uint256 sMax = n / 2;
+        ok(twin > sMax, "the twin is high");
+        for (uint256 parity = 0; parity < 2; parity++) {
+            IVault.Redemption memory bad = good;
+            bad.signature.vs = bytes32((twin & (type(uint256).max >> 1)) | (parity << 255));
+            vm.expectRevert(IVault.BadSignature.selector);
+            vault.redeem(bad);
+            bad.signature.vs = bytes32((sMax + 1) | (parity << 255));
+            vm.expectRevert(IVault.BadSignature.selector);
+            vault.redeem(bad);
+        }
+    }
+
+    function test_theDomainFollowsTheChainId() public {
+        eq(vault.domainSeparator(), Digests.domain(block.chainid, address(vault)), "at home");
+        vm.chainId(777);
+        eq(vault.domainSeparator(), Digests.domain(777, address(vault)), "after a fork");
+    }
+
+    function test_storageIsLaidOutAsTheHotPathsRead() public {
+        note(ann, 10 * ONE);
+        open(1, 3 * ONE);
+        deposit(1, 2 * ONE);
+        redeem(1, POOL, ONE);
+        redeem(1, PEER, ONE / 2);
+        uint256 place = uint256(keccak256(abi.encode(uint256(1), uint256(9))));
+        eq(uint256(vm.load(address(vault), bytes32(place))), uint160(vm.addr(POOL_KEY)) | (uint256(3 * ONE) << 160), "0");
+        eq(uint256(vm.load(address(vault), bytes32(place + 1))), uint160(payout) | (uint256(ONE) << 160), "1");
+        eq(uint256(vm.load(address(vault), bytes32(place + 3))), (2 * ONE) | (uint256(ONE / 2) << 96), "3");
+    }
+}
