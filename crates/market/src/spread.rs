@@ -15,7 +15,8 @@ pub struct SpreadPolicy {
     pub holding_time_ms: Milliseconds,
     /// What a trade of `depth` pays on top; smaller and larger ones in proportion.
     pub size_ppm_per_depth: Ppm,
-    /// The trade, in base units of the asset paid in, that pays `size_ppm_per_depth`; zero charges every trade in full.
+    /// The trade, in base units of the asset that this policy is stated for, that pays `size_ppm_per_depth`;
+    /// zero charges every trade in full.
     pub depth: Amount,
     /// What each asset's inventory at the end of its range adds to or takes from the half-spread.
     pub skew_ppm_max: Ppm,
@@ -39,10 +40,12 @@ impl SpreadPolicy {
     }
 
     /// The half-spread of one trade: `resting` + size + skew, rounded up, between the floor and the whole.
+    ///
+    /// `amount` is what moves of the asset that `depth` counts.
     #[inline]
     #[must_use]
-    pub fn half_spread_ceil(&self, resting: Ppm, amount_in: Amount, skew: Skew) -> Ppm {
-        let size = self.size_ceil(amount_in);
+    pub fn half_spread_ceil(&self, resting: Ppm, amount: Amount, skew: Skew) -> Ppm {
+        let size = self.size_ceil(amount);
         let plain = i64::from(resting.value()) + i64::from(size.value());
         let skewed = (plain + i64::from(skew.0)).min(i64::from(PPM_ONE));
         let spread = u32::try_from(skewed).unwrap_or(0);
@@ -50,12 +53,8 @@ impl SpreadPolicy {
     }
 
     #[inline]
-    fn size_ceil(&self, amount_in: Amount) -> Ppm {
-        part_ceil(
-            self.size_ppm_per_depth,
-            amount_in.value(),
-            self.depth.value(),
-        )
+    fn size_ceil(&self, amount: Amount) -> Ppm {
+        part_ceil(self.size_ppm_per_depth, amount.value(), self.depth.value())
     }
 }
 

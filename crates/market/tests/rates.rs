@@ -56,6 +56,20 @@ fn equal_prices_and_scales_convert_one_to_one() {
 }
 
 #[test]
+fn a_denominator_past_128_bits_is_never_rounded_in_the_takers_favour() {
+    // price_out x 10^18 is price_in x 2^58 and a little more, and that little lies beyond its leading 128 bits.
+    // So 2^58 units buy just under one unit, which rounds to nothing.
+    let price_in = price(4_294_967_295_999_990_731_172_380_274);
+    let price_out = price(1_237_940_039_285_377_603_341_452_905);
+    let rate = Rate::between(price_in, 18, price_out, 0).expect("in range");
+    assert_eq!(rate.convert_floor(Amount::new(1 << 58)), Some(Amount::ZERO));
+    assert_eq!(
+        rate.convert_floor(Amount::new((1 << 58) + 1)),
+        Some(Amount::new(1))
+    );
+}
+
+#[test]
 fn rates_out_of_range_are_refused() {
     assert_eq!(Rate::between(price(PRICE_MAX), 0, price(1), 0), None);
     assert_eq!(Rate::between(price(1), 0, price(PRICE_MAX), 0), None);
