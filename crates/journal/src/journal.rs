@@ -1,5 +1,6 @@
 //! The running journal: append, sync, snapshot, prune.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::fault::{Fault, OpenFault};
@@ -85,6 +86,17 @@ pub struct Journal {
     preparation: Preparation,
     poison: Option<Arc<Fault>>,
     counts: Counts,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("place", &self.storage.place())
+            .field("head", &self.head)
+            .field("synced", &self.synced)
+            .field("poison", &self.poison)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Journal {

@@ -1,6 +1,7 @@
 //! Opening: which snapshot to start from, which frames follow, and what a crash left behind.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::fault::{Fault, OpenFault};
@@ -35,6 +36,16 @@ pub struct TornTail {
     pub bytes: u64,
     /// The first frame that is not there; it was never synced.
     pub sequence: Sequence,
+}
+
+impl fmt::Display for TornTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a crash left {} bytes at byte {} of {} that were never synced; they were cut, and frame {} is the next",
+            self.bytes, self.offset, self.segment, self.sequence
+        )
+    }
 }
 
 /// What opening found and did.
@@ -78,6 +89,16 @@ pub struct Recovery {
     header: Option<SegmentHeader>,
     seed: u32,
     at: usize,
+}
+
+impl fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.head);
+        f.debug_struct("Recovery")
+            .field("snapshot", &snapshot)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recovery {

@@ -49,22 +49,15 @@ pub(crate) fn scan(
         else {
             break judge_rest(header, seed, segment, at, head.sequence.next());
         };
-        if frame.previous != head.hash {
-            break Stop::Damaged {
-                what: "the chain is broken: the frame follows another history".into(),
-            };
-        }
         let after = match frame.kind {
             Kind::Batch => head.followed_by(frame.payload),
             Kind::Mark => head,
         };
-        if after.sequence != frame.sequence || after.hash != frame.hash {
-            break Stop::Damaged {
-                what: format!(
-                    "a frame {} is there, with a wrong number or hash",
-                    frame.sequence
-                ),
-            };
+        let follows = frame.previous == head.hash
+            && frame.sequence == after.sequence
+            && frame.hash == after.hash;
+        if !follows {
+            break judge_rest(header, seed, segment, at, head.sequence.next());
         }
         match frame.kind {
             Kind::Batch => {
@@ -99,8 +92,8 @@ pub(crate) fn scan(
     }
 }
 
-/// A frame further on that says `expected` was synced turns an unreadable frame into damage.
-/// Frames that say no such thing were written after the last sync, and may be cut with it.
+/// A readable frame from here on that says `expected` was synced turns its absence into damage.
+/// Frames that say no such thing were written before a sync covered it, and may be cut.
 fn judge_rest(
     header: &SegmentHeader,
     seed: u32,
@@ -112,21 +105,18 @@ fn judge_rest(
     let Some(last) = rest.iter().rposition(|byte| *byte != 0) else {
         return Stop::Clean;
     };
-    for ahead in (0..=last).step_by(FRAME_ALIGN) {
-        if !rest[ahead..].starts_with(&FRAME_MAGIC) {
-            continue;
-        }
-        let Some(frame) = parse_frame(header.version, seed, &rest[ahead..]) else {
-            continue;
-        };
-        if frame.synced_through >= expected {
-            let what = format!(
-                "the frame cannot be read, and frame {} at byte {} was written after it was synced",
-                frame.sequence,
-                at + ahead
-            );
-            return Stop::Damaged { what };
-        }
+    let vouches = |ahead: &usize| {
+        let bytes = &rest[*ahead..];
+        bytes.starts_with(&FRAME_MAGIC)
+            && parse_frame(header.version, seed, bytes)
+                .is_some_and(|frame| frame.synced_through >= expected)
+    };
+    if let Some(ahead) = (0..=last).step_by(FRAME_ALIGN).find(vouches) {
+        let what = format!(
+            "byte {} holds a frame written after this one was synced",
+            at + ahead
+        );
+        return Stop::Damaged { what };
     }
     Stop::Torn { bytes: last + 1 }
 }
