@@ -9,7 +9,8 @@ use crate::format::{
     frame_bytes, mark, seal_batch,
 };
 use crate::preparation::{PREPARING_NAME, Preparation};
-use crate::recovery::{self, Recovery};
+use crate::recovered::Recovery;
+use crate::recovery;
 use crate::snapshot::{self, SNAPSHOTS_KEPT};
 use crate::storage::{Storage, StoredFile, write_all};
 

@@ -1,149 +1,19 @@
 //! Opening: which snapshot to start from, which frames follow, and what a crash left behind.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::fault::{Fault, OpenFault};
 use crate::format::{
-    FORMAT_VERSION, Head, HeaderFlaw, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence, hex,
-    parse_frame,
+    FORMAT_VERSION, Head, HeaderFlaw, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence, hex,
 };
 use crate::journal::{Active, Journal, Options, begin_segment};
 use crate::preparation::{PREPARING_NAME, Preparation};
+use crate::recovered::{Recovery, Report, Snapshot, TornTail};
 use crate::scan::{Scan, Stop, scan};
 use crate::snapshot::{self, Parsed};
-use crate::storage::{Storage, read_front, read_whole, write_all};
+use crate::storage::{Storage, StoredFile, read_front, read_whole, write_all};
 use crate::upgrade::upgrade;
-
-/// The newest state that could be read, and the frame it stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The frame after which the state was this.
-    pub head: Head,
-    /// The state, as it was handed to [`Journal::snapshot`].
-    pub state: Vec<u8>,
-}
-
-/// Bytes that a crash left behind after the last whole frame, and that were cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TornTail {
-    /// The segment.
-    pub segment: String,
-    /// Offset of the cut in it.
-    pub offset: u64,
-    /// Bytes from there to the last that was not zero.
-    pub bytes: u64,
-    /// The first frame that is not there; it was never synced.
-    pub sequence: Sequence,
-}
-
-impl fmt::Display for TornTail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a crash left {} bytes at byte {} of {} that were never synced; they were cut, and frame {} is the next",
-            self.bytes, self.offset, self.segment, self.sequence
-        )
-    }
-}
-
-/// What opening found and did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Report {
-    /// There was no journal, and one was begun.
-    pub created: bool,
-    /// What was cut, if anything.
-    pub torn_tail: Option<TornTail>,
-    /// Snapshots that could not be read, and why; each was set aside under a name beginning with `damaged-`.
-    pub damaged_snapshots: Vec<(String, String)>,
-    /// The format version that segments were upgraded from; copies are in `before-upgrade-v<version>`.
-    pub upgraded_from: Option<u32>,
-    /// Segments there are.
-    pub segments: u64,
-    /// Frames after the snapshot.
-    pub frames: u64,
-}
-
-/// One batch, as it was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// Its number.
-    pub sequence: Sequence,
-    /// Its bytes.
-    pub payload: &'a [u8],
-}
-
-/// What was recovered: first take the snapshot, then the frames after it, in order.
-pub struct Recovery {
-    /// The state to begin with; without one, begin with nothing.
-    pub snapshot: Option<Snapshot>,
-    /// What opening found and did.
-    pub report: Report,
-    storage: Arc<dyn Storage>,
-    /// Indexes of the segments still to be read.
-    segments: std::ops::Range<u64>,
-    after: Sequence,
-    until: Sequence,
-    buffer: Vec<u8>,
-    header: Option<SegmentHeader>,
-    seed: u32,
-    at: usize,
-}
-
-impl fmt::Debug for Recovery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.head);
-        f.debug_struct("Recovery")
-            .field("snapshot", &snapshot)
-            .field("report", &self.report)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Recovery {
-    /// Yields the next frame, and `None` after the last. All of them passed every check when the journal was opened.
-    ///
-    /// # Errors
-    /// A [`Fault`] when the storage fails now.
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Fault> {
-        while self.after < self.until {
-            let Some(version) = self.header.as_ref().map(|header| header.version) else {
-                self.load_segment()?;
-                continue;
-            };
-            let Some(frame) = parse_frame(version, self.seed, &self.buffer[self.at..]) else {
-                self.header = None;
-                continue;
-            };
-            let start = self.at + frame.bytes;
-            if frame.kind == Kind::Mark || frame.sequence <= self.after {
-                self.at = start;
-                continue;
-            }
-            let (sequence, payload_bytes) = (frame.sequence, frame.payload.len());
-            let payload_at = self.at + crate::format::FRAME_HEADER_BYTES;
-            self.at = start;
-            self.after = sequence;
-            let payload = &self.buffer[payload_at..payload_at + payload_bytes];
-            return Ok(Some(Frame { sequence, payload }));
-        }
-        self.buffer = Vec::new();
-        Ok(None)
-    }
-
-    fn load_segment(&mut self) -> Result<(), Fault> {
-        let changed = || std::io::Error::other("the segments changed since the journal was opened");
-        let fault = |error| Fault::from_io("reading frames back", error);
-        let index = self.segments.next().ok_or_else(changed).map_err(fault)?;
-        read_whole(&*self.storage, &segment_name(index), &mut self.buffer).map_err(fault)?;
-        let header = SegmentHeader::parse(&self.buffer).map_err(|_| fault(changed()))?;
-        self.seed = header.seed();
-        self.at = SEGMENT_HEADER_BYTES;
-        self.header = Some(header);
-        Ok(())
-    }
-}
 
 pub(crate) fn segment_name(index: u64) -> String {
     format!("segment-{index:010}")
@@ -222,18 +92,8 @@ pub(crate) fn open(
     if last_scan.vouched < head.sequence {
         journal.write_mark()?;
     }
-    let recovery = Recovery {
-        snapshot: chosen,
-        report,
-        storage,
-        segments: start..last_index + 1,
-        after,
-        until: head.sequence,
-        buffer: Vec::new(),
-        header: None,
-        seed: 0,
-        at: 0,
-    };
+    let segments = start..last_index + 1;
+    let recovery = Recovery::new(storage, chosen, report, segments, head.sequence);
     Ok((journal, recovery))
 }
 
@@ -263,18 +123,7 @@ fn begin(
     let active = begin_segment(&*storage, file, header)?;
     report.created = true;
     report.segments = 1;
-    let recovery = Recovery {
-        snapshot: None,
-        report,
-        storage: Arc::clone(&storage),
-        segments: 0..0,
-        after: Sequence(0),
-        until: Sequence(0),
-        buffer: Vec::new(),
-        header: None,
-        seed: 0,
-        at: 0,
-    };
+    let recovery = Recovery::new(Arc::clone(&storage), None, report, 0..0, genesis.sequence);
     Ok((Journal::resume(storage, options, active, genesis), recovery))
 }
 
@@ -485,11 +334,7 @@ fn torn_tail(header: &SegmentHeader, found: &Scan) -> Option<TornTail> {
 
 /// Zeroes a torn tail, and writes again the frames nothing vouches for: the kernel may hold them as
 /// clean although an earlier sync failed to write them. Then syncs.
-fn make_durable(
-    file: &dyn crate::storage::StoredFile,
-    found: &Scan,
-    bytes: &mut [u8],
-) -> Result<(), Fault> {
+fn make_durable(file: &dyn StoredFile, found: &Scan, bytes: &mut [u8]) -> Result<(), Fault> {
     let fault = |error| Fault::from_io("making the recovered frames durable", error);
     let mut until = found.end;
     if let Stop::Torn { bytes: torn } = found.stop {

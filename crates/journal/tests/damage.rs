@@ -142,9 +142,7 @@ fn the_refusal_of_a_corrupt_middle_says_where_and_what_to_do() {
     files.get_mut("segment-0000000000").expect("it is there")[4096 + 800 + 100] ^= 4;
     let before = files.clone();
     let storage = FaultyStorage::from_files(1, files);
-    let refusal = Journal::open(Arc::new(storage.clone()), options())
-        .err()
-        .expect("refused");
+    let refusal = Journal::open(Arc::new(storage.clone()), options()).expect_err("refused");
     let text = refusal.to_string();
     for part in [
         "segment-0000000000",

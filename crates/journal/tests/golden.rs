@@ -330,9 +330,7 @@ fn a_version_1_journal_that_is_damaged_is_refused_and_left_as_it_is() {
     let mut files = golden(1);
     files.get_mut("segment-0000000001").expect("it is there")[4096 + 200] ^= 1;
     let storage = FaultyStorage::from_files(1, files.clone());
-    let refusal = Journal::open(Arc::new(storage.clone()), options())
-        .err()
-        .expect("refused");
+    let refusal = Journal::open(Arc::new(storage.clone()), options()).expect_err("refused");
     assert!(
         matches!(refusal, OpenFault::Corrupt { offset: 4096, .. }),
         "{refusal}"
@@ -346,9 +344,7 @@ fn a_newer_format_is_refused_with_its_version() {
         let mut files = golden(2);
         files.get_mut(name).expect("it is there")[8] = 3;
         let storage = FaultyStorage::from_files(1, files.clone());
-        let refusal = Journal::open(Arc::new(storage.clone()), options())
-            .err()
-            .expect("refused");
+        let refusal = Journal::open(Arc::new(storage.clone()), options()).expect_err("refused");
         assert!(
             matches!(refusal, OpenFault::NewerFormat { found: 3, .. }),
             "{refusal}"
@@ -365,9 +361,7 @@ fn the_journal_of_another_pool_is_refused() {
         segment_bytes: SEGMENT_BYTES as u64,
     };
     let storage = FaultyStorage::from_files(1, golden(2));
-    let refusal = Journal::open(Arc::new(storage), other)
-        .err()
-        .expect("refused");
+    let refusal = Journal::open(Arc::new(storage), other).expect_err("refused");
     assert!(
         matches!(refusal, OpenFault::OtherIdentity { .. }),
         "{refusal}"

@@ -105,7 +105,7 @@ fn a_second_process_is_refused_with_the_pid_of_the_first_and_a_kill_frees_the_di
     let mut holder = child("", "hold", directory.path());
     let pid: u32 = line_after(&mut holder, "holding").parse().expect("a pid");
 
-    let refusal = open(directory.path(), 65_536).err().expect("refused");
+    let refusal = open(directory.path(), 65_536).expect_err("refused");
     assert!(
         matches!(refusal, OpenFault::InUse { pid: Some(holder), .. } if holder == pid),
         "{refusal}"
@@ -172,6 +172,6 @@ fn a_file_in_the_place_of_the_directory_is_a_clear_fault() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("not-a-directory");
     std::fs::write(&file, b"").expect("writes");
-    let fault = open(&file, 65_536).err().expect("refused");
+    let fault = open(&file, 65_536).expect_err("refused");
     assert!(fault.to_string().contains("not-a-directory"), "{fault}");
 }
