@@ -10,7 +10,7 @@ pub(crate) const SEGMENT_HEADER_BYTES: usize = 4096;
 pub(crate) const FRAME_ALIGN: usize = 8;
 /// Header of a version 2 frame; a version 1 frame lacks `kind` and `synced_through`.
 pub(crate) const FRAME_HEADER_BYTES: usize = 96;
-pub(crate) const FRAME_HEADER_BYTES_V1: usize = 88;
+const FRAME_HEADER_BYTES_V1: usize = 88;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"FOREBAYJ";
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"FBfr";
@@ -197,6 +197,15 @@ pub(crate) struct ParsedFrame<'a> {
     pub(crate) payload: &'a [u8],
     /// With header and padding.
     pub(crate) bytes: usize,
+}
+
+/// Bytes before the payload of a frame.
+pub(crate) fn frame_header_bytes(version: u32) -> usize {
+    if version == 1 {
+        FRAME_HEADER_BYTES_V1
+    } else {
+        FRAME_HEADER_BYTES
+    }
 }
 
 /// Bytes a frame of the current version takes in a segment.

@@ -113,6 +113,15 @@ impl Journal {
         recovery::open(storage, options)
     }
 
+    /// Reads the whole journal from its first frame, past every snapshot and with every check, and changes nothing:
+    /// for an audit, also while another process writes. A torn tail is reported and not cut.
+    ///
+    /// # Errors
+    /// [`OpenFault`]; a pruned journal has a missing segment here.
+    pub fn replay(storage: Arc<dyn Storage>, identity: [u8; 32]) -> Result<Recovery, OpenFault> {
+        recovery::replay(storage, identity)
+    }
+
     pub(crate) fn resume(
         storage: Arc<dyn Storage>,
         options: Options,

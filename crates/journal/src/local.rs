@@ -10,12 +10,12 @@ use crate::storage::{Storage, StoredFile};
 
 const LOCK_NAME: &str = "lock";
 
-/// A directory that this process owns as long as the value lives.
+/// A directory that this process owns as long as the value lives, or only reads.
 #[derive(Debug)]
 pub struct LocalDisk {
     directory: PathBuf,
-    /// Held for its `flock`, which the system releases even when the process is killed.
-    _lock: File,
+    /// Held for its `flock`, which the system releases even when the process is killed. `None`: only reads.
+    lock: Option<File>,
 }
 
 impl LocalDisk {
@@ -55,8 +55,23 @@ impl LocalDisk {
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self {
             directory,
-            _lock: lock,
+            lock: Some(lock),
         })
+    }
+
+    /// Reads a directory, also one that another process writes to; takes no lock and refuses to write.
+    pub fn read_only(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            lock: None,
+        }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        match self.lock {
+            Some(_) => Ok(()),
+            None => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
     }
 }
 
@@ -105,12 +120,13 @@ impl Storage for LocalDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(self.lock.is_some())
             .open(self.directory.join(name))?;
         Ok(Box::new(LocalFile(file)))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        self.check_writable()?;
         let path = self.directory.join(name);
         create_directories(parent_of(&path))?;
         let mut how = OpenOptions::new();
@@ -119,10 +135,12 @@ impl Storage for LocalDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_writable()?;
         fs::rename(self.directory.join(from), self.directory.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_writable()?;
         fs::remove_file(self.directory.join(name))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::fault::Fault;
 use crate::format::{
-    FRAME_HEADER_BYTES, Head, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence, parse_frame,
+    Head, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence, frame_header_bytes, parse_frame,
 };
 use crate::recovery::segment_name;
 use crate::storage::{Storage, read_whole};
@@ -144,7 +144,7 @@ impl Recovery {
                 continue;
             }
             let (sequence, payload_bytes) = (frame.sequence, frame.payload.len());
-            let payload_at = self.at + FRAME_HEADER_BYTES;
+            let payload_at = self.at + frame_header_bytes(version);
             self.at = start;
             self.after = sequence;
             let payload = &self.buffer[payload_at..payload_at + payload_bytes];

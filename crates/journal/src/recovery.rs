@@ -97,6 +97,37 @@ pub(crate) fn open(
     Ok((journal, recovery))
 }
 
+/// Reads everything, accepts it or not, and writes nothing.
+pub(crate) fn replay(storage: Arc<dyn Storage>, identity: [u8; 32]) -> Result<Recovery, OpenFault> {
+    let names = storage
+        .names()
+        .map_err(|error| Fault::from_io("listing the journal", error))?;
+    let headers = read_headers(&*storage, &names, &identity)?;
+    let Some((&last_index, last)) = headers.last_key_value() else {
+        let why = format!("{} holds no journal", storage.place());
+        return Err(OpenFault::MissingSegment {
+            missing: segment_name(0),
+            why,
+        });
+    };
+    let start = start_index(&headers, None)?;
+    let (last_scan, _) = check_chain(&*storage, &headers, start, None)?;
+    let report = Report {
+        torn_tail: torn_tail(last, &last_scan),
+        segments: u64::try_from(headers.len()).expect("usize fits u64"),
+        frames: last_scan.head.sequence.0,
+        ..Report::default()
+    };
+    let segments = start..last_index + 1;
+    Ok(Recovery::new(
+        storage,
+        None,
+        report,
+        segments,
+        last_scan.head.sequence,
+    ))
+}
+
 fn begin(
     storage: Arc<dyn Storage>,
     options: Options,

@@ -30,6 +30,20 @@ pub(crate) fn write(
     head: Head,
     state: &[u8],
 ) -> Result<(), Fault> {
+    let written = write_renamed(storage, identity, head, state);
+    if written.is_err() {
+        // On a full disk half a snapshot is space that the next segment needs.
+        let _ = storage.remove(PARTIAL_NAME);
+    }
+    written
+}
+
+fn write_renamed(
+    storage: &dyn Storage,
+    identity: &[u8; 32],
+    head: Head,
+    state: &[u8],
+) -> Result<(), Fault> {
     let name = name_of(head.sequence);
     let fault = |error| Fault::from_io(format!("writing {name}"), error);
     let header = encode_header(identity, head, state);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_journal::testing::FaultyStorage;
+use forebay_journal::testing::{Faults, FaultyStorage};
 use forebay_journal::{Head, Journal, OpenFault, Options, Report};
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -286,7 +286,7 @@ fn a_batch_too_large_is_refused_and_the_journal_goes_on() {
 fn a_disk_near_full_is_reported_while_there_is_room_left() {
     let storage = FaultyStorage::new(1);
     let (mut journal, _) = Journal::open(Arc::new(storage.clone()), options()).expect("opens");
-    let faults = forebay_journal::testing::Faults {
+    let faults = Faults {
         capacity_bytes: Some(8192),
         ..Default::default()
     };
@@ -323,4 +323,50 @@ fn impossible_segment_sizes_are_refused() {
         let refusal = Journal::open(Arc::new(FaultyStorage::new(1)), options).err();
         assert!(matches!(refusal, Some(OpenFault::SegmentBytes { .. })));
     }
+}
+
+#[test]
+fn a_full_disk_opens_takes_what_fits_and_gives_back_half_a_snapshot() {
+    let storage = FaultyStorage::new(1);
+    drop(write_journal(&storage));
+    storage.crash();
+    let used: usize = storage.files().values().map(Vec::len).sum();
+    let faults = Faults {
+        capacity_bytes: Some(used as u64),
+        ..Faults::default()
+    };
+    storage.set_faults(faults);
+    let (mut journal, _) = Journal::open(Arc::new(storage.clone()), options()).expect("opens");
+    journal
+        .append(&[1; 100])
+        .expect("fits into the last segment");
+    journal.sync().expect("syncs");
+    let fault = journal
+        .snapshot(journal.head(), &vec![2; used])
+        .expect_err("no room");
+    assert!(fault.is_full(), "{fault}");
+    assert!(!storage.files().contains_key("snapshot.partial"));
+    journal
+        .append(&[1; 100])
+        .expect("a snapshot that failed does not stop the journal");
+}
+
+#[test]
+fn a_replay_reads_from_the_first_frame_past_snapshots_and_changes_nothing() {
+    let storage = FaultyStorage::new(1);
+    let mut journal = write_journal(&storage);
+    journal.append(b"unsynced").expect("appends");
+    let before = storage.files();
+    let mut replay = Journal::replay(Arc::new(storage.clone()), options().identity).expect("reads");
+    assert!(replay.snapshot.is_none());
+    let mut frames = 0;
+    while let Some(frame) = replay.next_frame().expect("the storage works") {
+        frames += 1;
+        assert_eq!(frame.sequence.0, frames);
+    }
+    assert_eq!(frames, 8);
+    assert!(storage.files() == before);
+    journal.sync().expect("the writer goes on");
+    let empty = Arc::new(FaultyStorage::new(1));
+    assert!(Journal::replay(empty, options().identity).is_err());
 }

@@ -367,3 +367,19 @@ fn the_journal_of_another_pool_is_refused() {
         "{refusal}"
     );
 }
+
+#[test]
+fn a_replay_reads_either_version_as_it_is() {
+    for version in [1, 2] {
+        let storage = FaultyStorage::from_files(1, golden(version));
+        let mut replay = Journal::replay(Arc::new(storage.clone()), IDENTITY).expect("reads");
+        for sequence in 1..=8 {
+            let frame = replay
+                .next_frame()
+                .expect("the storage works")
+                .expect("a frame is there");
+            assert_eq!(frame.payload, payload(sequence));
+        }
+        assert_same(&storage.files(), &golden(version));
+    }
+}

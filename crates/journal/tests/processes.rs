@@ -115,6 +115,14 @@ fn a_second_process_is_refused_with_the_pid_of_the_first_and_a_kill_frees_the_di
         "{refusal}"
     );
 
+    let reader = Arc::new(LocalDisk::read_only(directory.path()));
+    let replay = Journal::replay(reader.clone(), [5; 32]).expect("reading needs no lock");
+    assert_eq!(replay.report.frames, 4);
+    assert!(
+        Journal::open(reader, options(65_536)).is_err(),
+        "and does not allow writing"
+    );
+
     holder.kill().expect("it is ours and running");
     holder.wait().expect("it ends");
     let (journal, recovery) = open(directory.path(), 65_536).expect("free again");
