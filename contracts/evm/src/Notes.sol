@@ -19,7 +19,8 @@ abstract contract Notes is Treasury {
         uint32 day;
         uint40 dueAt;
         uint256 parts;
-        uint256 paidPerPart; // × 2^128
+        uint256 paidPerPart; // × 2^128, rounded up: so that a member's share, rounded down, is not a unit short
+        uint256 unclaimed; // what rounding up could promise beyond the money set aside, this refuses
     }
 
     struct Membership {
@@ -122,7 +123,9 @@ abstract contract Notes is Treasury {
         unitsTotal -= uint128(burnt);
         _spendFree(worth);
         paying.unitsUnpaid = uint128(unpaid - burnt);
-        paying.paidPerPart += (worth << 128) / paying.parts;
+        uint256 parts = paying.parts;
+        paying.paidPerPart += ((worth << 128) + parts - 1) / parts;
+        paying.unclaimed += worth;
         emit ExitsPaid(id, uint128(burnt), uint128(worth), uint128(unpaid - burnt));
         return (worth, burnt == unpaid);
     }
@@ -143,12 +146,15 @@ abstract contract Notes is Treasury {
     }
 
     function _owed(Cohort storage from, Membership storage membership) private view returns (uint256) {
-        return (membership.parts * (from.paidPerPart - membership.paidPerPartSeen)) >> 128;
+        uint256 share = (membership.parts * (from.paidPerPart - membership.paidPerPartSeen)) >> 128;
+        uint256 unclaimed = from.unclaimed;
+        return share < unclaimed ? share : unclaimed;
     }
 
     function _takeOwed(Cohort storage from, Membership storage membership) private returns (uint256 owed) {
         owed = _owed(from, membership);
         membership.paidPerPartSeen = from.paidPerPart;
+        if (owed != 0) from.unclaimed -= owed;
     }
 
     function _payClaim(uint24 id, address member, uint256 owed) private {
@@ -192,7 +198,7 @@ abstract contract Notes is Treasury {
 
     function cohort(uint24 id) external view returns (CohortView memory) {
         Cohort storage c = cohorts[id];
-        return CohortView(c.day, c.dueAt, c.unitsUnpaid, c.parts, c.paidPerPart);
+        return CohortView(c.day, c.dueAt, c.unitsUnpaid, uint128(c.unclaimed), c.parts, c.paidPerPart);
     }
 
     function unitsOf(address member) external view returns (uint128) {

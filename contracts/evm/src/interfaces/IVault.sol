@@ -127,8 +127,9 @@ interface IVault {
         uint32 day; // Unix time / 86400
         uint40 dueAt; // its first request + exitNoticeS
         uint128 unitsUnpaid;
+        uint128 unclaimed; // money set aside for its members
         uint256 parts; // members' parts of the cohort: a member's unpaid units are unitsUnpaid × its parts / parts
-        uint256 paidPerPart; // money paid so far, × 2^128
+        uint256 paidPerPart; // money paid so far, × 2^128, rounded up
     }
 
     // ------------------------------------------------------------------------------------------------------------- errors
