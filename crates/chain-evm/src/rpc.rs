@@ -1,0 +1,173 @@
+//! RPC nodes: the first that answers is asked; where a lie would cost money, several must agree.
+
+use crate::fault::Fault;
+use alloy::{
+    providers::RootProvider,
+    rpc::client::RpcClient,
+    transports::{RpcError, TransportError, http::Http},
+};
+use std::{future::Future, sync::Once, time::Duration};
+
+/// How to reach the chain.
+#[derive(Clone, Debug)]
+pub struct RpcNodes {
+    /// `http` or `https` URLs, in the order in which they are asked.
+    pub urls: Vec<String>,
+    /// How many nodes have to agree on what the vault reports: one for an own node, two of three otherwise.
+    pub agreeing_min: usize,
+    /// How long one question may take.
+    pub timeout: Duration,
+}
+
+impl RpcNodes {
+    /// One node that is trusted.
+    #[must_use]
+    pub fn own(url: impl Into<String>) -> Self {
+        Self {
+            urls: vec![url.into()],
+            agreeing_min: 1,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    url: String,
+    provider: RootProvider,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rpc {
+    nodes: Vec<Node>,
+    agreeing_min: usize,
+}
+
+impl Rpc {
+    pub(crate) fn new(settings: &RpcNodes) -> Result<Self, Fault> {
+        install_tls();
+        let client = reqwest::Client::builder().timeout(settings.timeout).build();
+        let client = client.map_err(|error| Fault::BadUrl {
+            url: error.to_string(),
+        })?;
+        let nodes: Result<Vec<Node>, Fault> = settings
+            .urls
+            .iter()
+            .map(|url| node(url, client.clone()))
+            .collect();
+        let nodes = nodes?;
+        if nodes.is_empty() {
+            return Err(Fault::BadUrl { url: String::new() });
+        }
+        let agreeing_min = settings.agreeing_min.clamp(1, nodes.len());
+        Ok(Self {
+            nodes,
+            agreeing_min,
+        })
+    }
+
+    /// Asks the nodes in turn until one answers. A node's refusal is an answer.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        method: &'static str,
+        question: impl Fn(RootProvider) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, TransportError>>,
+    {
+        let mut last = None;
+        for node in &self.nodes {
+            match question(node.provider.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if is_refusal(&error) => {
+                    return Err(Fault::RpcRefused {
+                        url: node.url.clone(),
+                        method,
+                        source: error,
+                    });
+                }
+                Err(source) => {
+                    last = Some(Fault::RpcDown {
+                        url: node.url.clone(),
+                        source,
+                    })
+                }
+            }
+        }
+        Err(last.expect("there is at least one node"))
+    }
+
+    /// Asks until as many nodes as have to agree gave the same answer.
+    pub(crate) async fn agree<T, F>(
+        &self,
+        method: &'static str,
+        question: impl Fn(RootProvider) -> F,
+    ) -> Result<T, Fault>
+    where
+        T: PartialEq,
+        F: Future<Output = Result<T, TransportError>>,
+    {
+        if self.agreeing_min == 1 {
+            return self.ask(method, question).await;
+        }
+        let mut answers: Vec<(T, usize)> = Vec::new();
+        let mut last = None;
+        for node in &self.nodes {
+            match question(node.provider.clone()).await {
+                Ok(answer) => {
+                    let at = answers.iter().position(|(known, _)| *known == answer);
+                    let at = at.unwrap_or_else(|| {
+                        answers.push((answer, 0));
+                        answers.len() - 1
+                    });
+                    answers[at].1 += 1;
+                    if answers[at].1 >= self.agreeing_min {
+                        return Ok(answers.swap_remove(at).0);
+                    }
+                }
+                Err(source) => {
+                    last = Some(Fault::RpcDown {
+                        url: node.url.clone(),
+                        source,
+                    })
+                }
+            }
+        }
+        match last {
+            Some(fault) if answers.is_empty() => Err(fault),
+            Some(_) | None => Err(Fault::NodesDisagree {
+                method,
+                needed: self.agreeing_min,
+            }),
+        }
+    }
+}
+
+fn node(url: &str, client: reqwest::Client) -> Result<Node, Fault> {
+    let parsed = reqwest::Url::parse(url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
+    let parsed = parsed.ok_or_else(|| Fault::BadUrl {
+        url: url.to_owned(),
+    })?;
+    let transport = Http::with_client(client, parsed);
+    // "Not local": alloy's own polling is not used, so its interval does not matter.
+    Ok(Node {
+        url: url.to_owned(),
+        provider: RootProvider::new(RpcClient::new(transport, false)),
+    })
+}
+
+/// True when the node itself said no, as against not answering in its protocol at all.
+pub(crate) fn is_refusal(error: &TransportError) -> bool {
+    matches!(error, RpcError::ErrorResp(_))
+}
+
+/// Chooses ring as the process's TLS provider, unless one was chosen before.
+pub fn install_tls() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that the process chose one already, which serves as well.
+        let _chosen_before = rustls::crypto::ring::default_provider().install_default();
+    });
+}
