@@ -345,13 +345,12 @@ impl Link {
     }
 
     fn receive_auth<'a>(&mut self, bytes: &'a [u8]) -> Result<LinkEvent<'a>, LinkError> {
+        self.phase = Phase::Closed;
         let frame = Frame::parse(bytes).map_err(|_| LinkError::NotAuthenticated)?;
         let primary = frame.protocol_data.iter().next().map(|entry| entry.name);
         if frame.body != Body::Message || primary != Some(AUTH) {
-            self.phase = Phase::Closed;
             return Err(LinkError::NotAuthenticated);
         }
-        self.phase = Phase::Closed;
         let username = text(&frame.protocol_data, AUTH_USERNAME)?;
         let token = text(&frame.protocol_data, AUTH_TOKEN)?.unwrap_or_default();
         self.phase = Phase::Judging(frame.request_id);
