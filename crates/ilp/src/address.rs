@@ -226,27 +226,34 @@ pub fn is_valid_prefix(bytes: &[u8]) -> bool {
     bytes.is_empty() || Scheme::from_name(bytes).is_some() || Address::parse(bytes).is_ok()
 }
 
-/// Whether `rest` is one or more of `.segment`. Free of branches per byte: every prepare passes here.
+/// Whether `rest` is one or more of `.segment`. One look-up a byte and no branch on it: every prepare passes here.
 #[inline]
 fn are_segments(rest: &[u8]) -> bool {
-    let Some((last, followed)) = rest.split_last() else {
-        return false;
-    };
-    let allowed = rest
-        .iter()
-        .fold(true, |all, byte| all & is_address_byte(*byte));
-    let separated = followed
-        .iter()
-        .zip(&rest[1..])
-        .fold(true, |all, (here, next)| {
-            all & ((*here != b'.') | (*next != b'.'))
-        });
-    allowed & separated & (*last != b'.')
+    let (seen, last) = rest.iter().fold((0, 0), |(seen, before), byte| {
+        let class = CLASSES[usize::from(*byte)];
+        (seen | class | ((before & class) << 1), class)
+    });
+    // `rest` starts with a dot, since the scheme ended there; a dot after a dot has set INVALID.
+    !rest.is_empty() && seen & INVALID == 0 && last != DOT
 }
 
-#[inline]
-fn is_address_byte(byte: u8) -> bool {
-    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    let digit = byte.wrapping_sub(b'0') < 10;
-    letter | digit | (byte == b'.') | (byte == b'_') | (byte == b'~') | (byte == b'-')
+const DOT: u8 = 1;
+const INVALID: u8 = 2;
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [INVALID; 256];
+    let mut byte = 0_u8;
+    loop {
+        // Widening: a const fn has no From.
+        classes[byte as usize] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'~' | b'-' => 0,
+            b'.' => DOT,
+            _ => INVALID,
+        };
+        if byte == u8::MAX {
+            return classes;
+        }
+        byte += 1;
+    }
 }

@@ -61,8 +61,9 @@ pub(crate) fn format(milliseconds: u64) -> Option<[u8; DIGITS]> {
         (of_day % 1_000 / 10, 14),
     ];
     for (value, at) in fields {
-        digits[at] = ascii_digit(value / 10);
-        digits[at + 1] = ascii_digit(value % 10);
+        let tens = value / 10;
+        digits[at] = ascii_digit(tens);
+        digits[at + 1] = ascii_digit(value - tens * 10);
     }
     digits[DIGITS - 1] = ascii_digit(of_day % 10);
     Some(digits)
@@ -124,6 +125,6 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 
 #[inline]
 fn ascii_digit(value: u64) -> u8 {
-    let [.., low] = (value % 10).to_be_bytes();
-    b'0' + low
+    let [low, ..] = value.to_le_bytes();
+    b'0' | low
 }
