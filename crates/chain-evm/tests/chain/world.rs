@@ -7,8 +7,11 @@ use forebay_chain_evm::{
     anvil::{AnvilProcess, AnvilSettings, FUNDED_KEYS},
     test_token_code,
 };
-use forebay_channel::{Address, Finality, vault::VaultObservation};
-use forebay_quantity::{Amount, BlockHeight, EffectId, Timestamp};
+use forebay_channel::{
+    Address, Finality, LaneId, Signable, Signature, Voucher,
+    vault::{Opening, SignedVoucher, VaultObservation},
+};
+use forebay_quantity::{Amount, BlockHeight, ChannelSerial, EffectId, Timestamp};
 use std::{path::Path, sync::Arc, time::Duration};
 
 pub(crate) const OPERATOR: usize = 0;
@@ -42,6 +45,8 @@ pub(crate) fn effect(number: u64) -> EffectId {
 pub(crate) fn units(number: u128) -> Amount {
     Amount::new(number)
 }
+
+pub(crate) const SERIAL: ChannelSerial = ChannelSerial::new(1);
 
 impl Chain {
     pub(crate) fn start() -> Self {
@@ -202,4 +207,36 @@ pub(crate) fn follower_settings(from: BlockHeight) -> FollowerSettings {
         poll_interval: Duration::from_millis(10),
         ..FollowerSettings::from(from)
     }
+}
+
+pub(crate) fn opening(allotment: u128, term_end: Timestamp) -> Opening {
+    Opening {
+        serial: SERIAL,
+        pool_signer: key(OPERATOR).address(),
+        peer_signer: key(PEER).address(),
+        peer_payout: key(PEER).address(),
+        allotment: units(allotment),
+        term_end: (allotment > 0).then_some(term_end),
+        deposit: Amount::ZERO,
+    }
+}
+
+pub(crate) fn signed_voucher(vault: &Vault, lane: LaneId, amount: u128) -> SignedVoucher {
+    let voucher = Voucher {
+        serial: SERIAL,
+        lane,
+        amount: units(amount),
+    };
+    let payer = match lane {
+        LaneId::Pool => OPERATOR,
+        LaneId::Peer => PEER,
+    };
+    SignedVoucher {
+        voucher,
+        signature: signed(vault, payer, &voucher),
+    }
+}
+
+pub(crate) fn signed(vault: &Vault, number: usize, message: &impl Signable) -> Signature {
+    key(number).sign_message(vault.domain(), message)
 }
