@@ -214,6 +214,7 @@ impl<'a> Entry<'a> {
 pub struct ProtocolData<'a> {
     count: usize,
     bytes: &'a [u8],
+    ilp: Option<&'a [u8]>,
 }
 
 impl<'a> ProtocolData<'a> {
@@ -245,7 +246,7 @@ impl<'a> ProtocolData<'a> {
     /// The ILP packet, when an entry carries one.
     #[inline]
     pub fn ilp(&self) -> Option<&'a [u8]> {
-        self.find(ILP).map(|entry| entry.data)
+        self.ilp
     }
 
     #[inline]
@@ -255,12 +256,16 @@ impl<'a> ProtocolData<'a> {
         if count > PROTOCOL_DATA_MAX {
             return Err(BtpError::TooManyEntries);
         }
-        let data = Self {
+        let mut data = Self {
             count,
             bytes: reader.rest(),
+            ilp: None,
         };
         for _ in 0..count {
-            Entry::read(reader)?;
+            let entry = Entry::read(reader)?;
+            if entry.name == ILP {
+                data.ilp = Some(entry.data);
+            }
         }
         if count > 1 && data.has_duplicates() {
             return Err(BtpError::InvalidName);
