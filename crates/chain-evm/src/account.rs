@@ -322,13 +322,7 @@ impl Account {
             let first = !attempt.may_be_known;
             (attempt.newest().clone(), first)
         };
-        let sent = self
-            .rpc
-            .ask("eth_sendRawTransaction", |node| {
-                let raw = sending.raw.clone();
-                async move { node.send_raw_transaction(&raw).await.map(drop) }
-            })
-            .await;
+        let sent = self.rpc.send(&sending.raw).await;
         match sent {
             Err(refused @ Fault::RpcRefused { .. }) => {
                 self.refused(slot, &sending, first, refused).await

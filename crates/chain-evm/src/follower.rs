@@ -19,7 +19,7 @@ use forebay_channel::{
 };
 use forebay_quantity::{BlockHeight, Hash32};
 use std::{collections::VecDeque, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// How a vault is followed.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct FollowerSettings {
     /// The first block to read: the vault's own, or one after the last final block that was taken in. Facts at
     /// or above it are reported, even if they were before; their places tell.
     pub from: BlockHeight,
+    /// A final block of an earlier run, from [`Follower::last_final`]: when the chain has lost it, that is a deep reorg.
+    pub known_final: Option<(BlockHeight, Hash32)>,
     /// How often the chain is asked.
     pub poll_interval: Duration,
     /// How many final blocks one question for logs may span.
@@ -39,6 +41,7 @@ impl FollowerSettings {
     pub fn from(from: BlockHeight) -> Self {
         Self {
             from,
+            known_final: None,
             poll_interval: Duration::from_secs(1),
             log_range_max: 1_000,
         }
@@ -54,6 +57,7 @@ const BLOCKS_PER_ROUND_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Follower {
     queue: mpsc::Receiver<Result<VaultObservation, Fault>>,
+    last_final: watch::Receiver<Option<(BlockHeight, Hash32)>>,
 }
 
 impl Follower {
@@ -62,6 +66,13 @@ impl Follower {
     pub async fn next(&mut self) -> Option<Result<VaultObservation, Fault>> {
         self.queue.recv().await
     }
+
+    /// The newest final block that was seen, with its hash: kept by the caller for
+    /// [`FollowerSettings::known_final`].
+    #[must_use]
+    pub fn last_final(&self) -> Option<(BlockHeight, Hash32)> {
+        *self.last_final.borrow()
+    }
 }
 
 impl Vault {
@@ -69,18 +80,22 @@ impl Vault {
     #[must_use]
     pub fn follow(&self, settings: FollowerSettings) -> Follower {
         let (out, queue) = mpsc::channel(QUEUE_MAX);
+        let (tell_final, last_final) = watch::channel(settings.known_final);
         let tracker = Tracker {
             rpc: self.account.rpc.clone(),
             vault: self.address(),
             next: settings.from.value(),
             log_range_max: settings.log_range_max.max(1),
-            finalized: None,
+            finalized: settings
+                .known_final
+                .map(|(height, hash)| (height.value(), B256::from(hash.value()))),
             blocks: VecDeque::new(),
             head: None,
             reports: Vec::new(),
+            tell_final,
         };
         tokio::spawn(run(tracker, settings.poll_interval, out));
-        Follower { queue }
+        Follower { queue, last_final }
     }
 }
 
@@ -123,6 +138,26 @@ struct Block {
     facts: Vec<Held>,
 }
 
+/// What of a header links blocks and tells the time. Nodes differ in what else they say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Link {
+    number: u64,
+    hash: B256,
+    parent_hash: B256,
+    timestamp: u64,
+}
+
+impl From<Header> for Link {
+    fn from(header: Header) -> Self {
+        Self {
+            number: header.number,
+            hash: header.hash,
+            parent_hash: header.parent_hash,
+            timestamp: header.timestamp,
+        }
+    }
+}
+
 struct Held {
     fact: VaultFact,
     place: Place,
@@ -142,6 +177,7 @@ struct Tracker {
     blocks: VecDeque<Block>,
     head: Option<Head>,
     reports: Vec<VaultObservation>,
+    tell_final: watch::Sender<Option<(BlockHeight, Hash32)>>,
 }
 
 impl Tracker {
@@ -182,7 +218,7 @@ impl Tracker {
         Ok(())
     }
 
-    async fn tagged(&self, tag: BlockNumberOrTag) -> Result<Header, Fault> {
+    async fn tagged(&self, tag: BlockNumberOrTag) -> Result<Link, Fault> {
         let block = self
             .rpc
             .ask("eth_getBlockByNumber", |node| async move {
@@ -193,18 +229,18 @@ impl Tracker {
             method: "eth_getBlockByNumber",
             what: format!("no {tag} block"),
         };
-        block.map(|block| block.header).ok_or_else(absent)
+        block.map(|block| block.header.into()).ok_or_else(absent)
     }
 
     /// The header at a height, if the chain is that long; as many nodes as have to agree on it.
-    async fn header(&self, height: u64) -> Result<Option<Header>, Fault> {
+    async fn header(&self, height: u64) -> Result<Option<Link>, Fault> {
         let header = self
             .rpc
             .agree("eth_getBlockByNumber", |node| async move {
                 Ok(node
                     .get_block_by_number(height.into())
                     .await?
-                    .map(|block| block.header))
+                    .map(|block| Link::from(block.header)))
             })
             .await?;
         Ok(header)
@@ -269,7 +305,7 @@ impl Tracker {
         latest: u64,
         safe: u64,
         finalized: u64,
-    ) -> Result<Option<Header>, Fault> {
+    ) -> Result<Option<Link>, Fault> {
         let mut reached = None;
         for _ in 0..BLOCKS_PER_ROUND_MAX {
             if self.next > latest {
@@ -323,13 +359,17 @@ impl Tracker {
         }
     }
 
-    fn finalize(&mut self, finalized: &Header) {
+    fn finalize(&mut self, finalized: &Link) {
         // Blocks read as final in wide steps, or linked to those read singly, lie below this one.
         if self
             .finalized
             .is_none_or(|(height, _)| finalized.number > height)
         {
             self.finalized = Some((finalized.number, finalized.hash));
+            self.tell_final.send_replace(Some((
+                BlockHeight::new(finalized.number),
+                hash(finalized.hash),
+            )));
         }
     }
 
@@ -339,7 +379,12 @@ impl Tracker {
             .rpc
             .agree("eth_getLogs", |node| {
                 let filter = filter.clone();
-                async move { node.get_logs(&filter).await }
+                async move {
+                    let mut logs = node.get_logs(&filter).await?;
+                    // Some nodes add it and some do not.
+                    logs.iter_mut().for_each(|log| log.block_timestamp = None);
+                    Ok(logs)
+                }
             })
             .await?;
         let mut facts = Vec::with_capacity(logs.len());

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use alloy::{
-    providers::RootProvider,
+    providers::{Provider, RootProvider},
     rpc::client::RpcClient,
     transports::{RpcError, TransportError, http::Http},
 };
@@ -66,7 +66,7 @@ impl Rpc {
         })
     }
 
-    /// Asks the nodes in turn until one answers. A node's refusal is an answer.
+    /// Asks the nodes in turn until one answers. A revert is an answer; any other refusal may be the node's alone.
     pub(crate) async fn ask<T, F>(
         &self,
         method: &'static str,
@@ -79,22 +79,29 @@ impl Rpc {
         for node in &self.nodes {
             match question(node.provider.clone()).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if is_refusal(&error) => {
-                    return Err(Fault::RpcRefused {
-                        url: node.url.clone(),
-                        method,
-                        source: error,
-                    });
-                }
-                Err(source) => {
-                    last = Some(Fault::RpcDown {
-                        url: node.url.clone(),
-                        source,
-                    })
-                }
+                Err(error) if is_revert(&error) => return Err(node.fault(method, error)),
+                Err(error) => last = Some(node.fault(method, error)),
             }
         }
         Err(last.expect("there is at least one node"))
+    }
+
+    /// Hands a transaction to every node. [`Fault::RpcRefused`] only when all of them said no, so that none can
+    /// have passed it on.
+    pub(crate) async fn send(&self, raw: &[u8]) -> Result<(), Fault> {
+        const METHOD: &str = "eth_sendRawTransaction";
+        let (mut taken, mut refused, mut unknown) = (false, None, None);
+        for node in &self.nodes {
+            match node.provider.send_raw_transaction(raw).await {
+                Ok(_) => taken = true,
+                Err(error) if is_refusal(&error) => refused = Some(node.fault(METHOD, error)),
+                Err(error) => unknown = Some(node.fault(METHOD, error)),
+            }
+        }
+        match unknown.or(refused) {
+            Some(fault) if !taken => Err(fault),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Asks until as many nodes as have to agree gave the same answer.
@@ -125,12 +132,7 @@ impl Rpc {
                         return Ok(answers.swap_remove(at).0);
                     }
                 }
-                Err(source) => {
-                    last = Some(Fault::RpcDown {
-                        url: node.url.clone(),
-                        source,
-                    })
-                }
+                Err(error) => last = Some(node.fault(method, error)),
             }
         }
         match last {
@@ -139,6 +141,21 @@ impl Rpc {
                 method,
                 needed: self.agreeing_min,
             }),
+        }
+    }
+}
+
+impl Node {
+    fn fault(&self, method: &'static str, source: TransportError) -> Fault {
+        let url = self.url.clone();
+        if is_refusal(&source) {
+            Fault::RpcRefused {
+                url,
+                method,
+                source,
+            }
+        } else {
+            Fault::RpcDown { url, source }
         }
     }
 }
@@ -158,8 +175,15 @@ fn node(url: &str, client: reqwest::Client) -> Result<Node, Fault> {
     })
 }
 
+/// True when the contract said no: every node would say the same.
+fn is_revert(error: &TransportError) -> bool {
+    error
+        .as_error_resp()
+        .is_some_and(|response| response.as_revert_data().is_some())
+}
+
 /// True when the node itself said no, as against not answering in its protocol at all.
-pub(crate) fn is_refusal(error: &TransportError) -> bool {
+fn is_refusal(error: &TransportError) -> bool {
     matches!(error, RpcError::ErrorResp(_))
 }
 

@@ -1,12 +1,15 @@
 //! What a follower reports, and when it stops.
 
-use crate::world::effect;
-use crate::world::{Chain, LP, follower_settings, units};
+use crate::world::{Chain, LP, effect, follower_settings, key, units};
+use forebay_chain_evm::{
+    Account, AccountSettings, Fault, FollowerSettings, MemoryStore, RpcNodes, Vault,
+};
 use forebay_channel::{
     Finality,
     vault::{VaultFact, VaultObservation, VaultRequest},
 };
 use forebay_quantity::{Amount, BlockHeight};
+use std::{sync::Arc, time::Duration};
 
 fn deposits(seen: &[VaultObservation], depth: Finality) -> Vec<Amount> {
     let amount = |observation: &VaultObservation| match *observation {
@@ -47,7 +50,7 @@ async fn a_late_follower_reports_the_same_final_facts_and_one_resumed_only_the_r
     assert_eq!(deposits(&seen, Finality::Final), all);
 
     let late = follower_settings(block);
-    let mut late = lp.follow(forebay_chain_evm::FollowerSettings {
+    let mut late = lp.follow(FollowerSettings {
         log_range_max: 2,
         ..late
     });
@@ -104,10 +107,67 @@ async fn an_outage_is_told_once() {
             Err(fault) => break fault,
         }
     };
-    assert!(
-        matches!(fault, forebay_chain_evm::Fault::RpcDown { .. }),
-        "{fault}"
-    );
-    let more = tokio::time::timeout(std::time::Duration::from_millis(200), follower.next()).await;
+    assert!(matches!(fault, Fault::RpcDown { .. }), "{fault}");
+    let more = tokio::time::timeout(Duration::from_millis(200), follower.next()).await;
     assert!(more.is_err(), "quiet until the node is back: {more:?}");
+}
+
+#[tokio::test]
+async fn a_final_block_lost_between_two_runs_is_noticed_by_the_second() {
+    let chain = Chain::start();
+    let (address, block) = chain.vault(false).await;
+    let lp = chain.connect(address, LP).await;
+    chain.mine(4).await;
+    let mut first = lp.follow(follower_settings(block));
+    chain.catch_up(&mut first).await;
+    let known_final = first.last_final();
+    let (height, _) = known_final.expect("four blocks make one final");
+    drop(first);
+    let settings = FollowerSettings {
+        known_final,
+        ..follower_settings(height)
+    };
+    let report = chain.catch_up(&mut lp.follow(settings)).await;
+    assert!(
+        matches!(report.last(), Some(VaultObservation::Head(_))),
+        "it is still there"
+    );
+    chain.reorg(4).await;
+    let report = chain.catch_up(&mut lp.follow(settings)).await;
+    assert!(
+        matches!(report.last(), Some(VaultObservation::DeepReorg { .. })),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn two_nodes_of_one_chain_agree_on_what_the_vault_reports() {
+    let chain = Chain::start();
+    let (address, block) = chain.vault(false).await;
+    let urls = vec![chain.anvil.url().to_owned(); 2];
+    let nodes = RpcNodes {
+        urls,
+        agreeing_min: 2,
+        timeout: Duration::from_secs(5),
+    };
+    let settings = AccountSettings {
+        nodes,
+        ..chain.account_settings()
+    };
+    let account = Account::connect(settings, key(LP), Box::new(MemoryStore::default())).await;
+    let lp = Vault::connect(Arc::new(account.expect("connected")), address)
+        .await
+        .expect("the vault");
+    lp.execute(
+        effect(1),
+        &VaultRequest::DepositNote(units(3)),
+        Finality::Seen,
+    )
+    .await
+    .expect("deposited");
+    let mut follower = lp.follow(follower_settings(block));
+    assert_eq!(
+        deposits(&chain.catch_up(&mut follower).await, Finality::Seen),
+        [units(3)]
+    );
 }
