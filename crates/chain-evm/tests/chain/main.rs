@@ -3,6 +3,7 @@
 mod faults;
 mod follow;
 mod life;
+mod proxy;
 mod resend;
 mod suite;
 mod world;

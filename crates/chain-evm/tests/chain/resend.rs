@@ -1,8 +1,10 @@
 //! An effect is carried out once: across restarts, stuck fees, reorgs and others who use the key.
 
+use crate::proxy::{Manner, Proxy};
 use crate::world::{Chain, LP, effect, key, settings, units};
 use forebay_chain_evm::{
-    Account, AccountSettings, Fault, FeePolicy, FileStore, Inclusion, Retry, anvil::AnvilSettings,
+    Account, AccountSettings, Fault, FeePolicy, FileStore, Inclusion, Retry, RpcNodes,
+    anvil::AnvilSettings,
 };
 use forebay_channel::{Address, Finality};
 use forebay_quantity::{Amount, EffectId, Hash32};
@@ -217,4 +219,65 @@ async fn many_effects_at_once_get_a_nonce_each_and_leave_no_gap() {
         assert!(task.await.expect("it ends").succeeded);
     }
     assert_eq!(paid(&chain).await, units(20_000));
+}
+
+async fn behind(proxy: &Proxy, chain: &Chain, path: &Path) -> Account {
+    let nodes = RpcNodes::own(&proxy.url);
+    let settings = AccountSettings {
+        nodes,
+        ..chain.account_settings()
+    };
+    let store = Box::new(FileStore::open(path).expect("the record opens"));
+    Account::connect(settings, key(LP), store)
+        .await
+        .expect("the proxy passes it on")
+}
+
+#[tokio::test]
+async fn a_refused_transaction_leaves_no_gap_behind() {
+    let (chain, folder) = (Chain::start(), tempfile::tempdir().expect("a folder"));
+    let (proxy, path) = (
+        Proxy::before(chain.anvil.url()).await,
+        folder.path().join("sent"),
+    );
+    let account = behind(&proxy, &chain, &path).await;
+    proxy.becomes(Manner::Refuses);
+    let fault = pay(&account, effect(1)).await.expect_err("refused");
+    assert!(
+        matches!(fault, Fault::RpcRefused { .. }) && fault.retry() == Retry::Later,
+        "{fault}"
+    );
+    assert!(!account.knows(effect(1)).await, "it was never sent");
+    proxy.becomes(Manner::Honest);
+    // The nonce that the first had serves the second; with a gap this would wait for ever.
+    pay(&account, effect(2)).await.expect("included");
+    pay(&account, effect(1)).await.expect("included");
+    drop(account);
+    pay(&behind(&proxy, &chain, &path).await, effect(3))
+        .await
+        .expect("included");
+    assert_eq!(paid(&chain).await, units(3_000));
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_does_not_pay_twice() {
+    let (chain, folder) = (Chain::start(), tempfile::tempdir().expect("a folder"));
+    let (proxy, path) = (
+        Proxy::before(chain.anvil.url()).await,
+        folder.path().join("sent"),
+    );
+    let account = behind(&proxy, &chain, &path).await;
+    proxy.becomes(Manner::LosesAnswers);
+    let fault = pay(&account, effect(1))
+        .await
+        .expect_err("nobody says that it worked");
+    assert!(matches!(fault, Fault::RpcDown { .. }), "{fault}");
+    assert_eq!(paid(&chain).await, units(1_000), "though it did");
+    proxy.becomes(Manner::Refuses);
+    pay(&account, effect(1))
+        .await
+        .expect("known to be included all the same");
+    proxy.becomes(Manner::Honest);
+    pay(&account, effect(1)).await.expect("included");
+    assert_eq!(paid(&chain).await, units(1_000));
 }
