@@ -1,6 +1,5 @@
-//! Fees: released over hours, and accrued to every unit at once.
+//! Fees: released over hours, so that nobody steps in for a moment and takes them.
 
-use crate::notes::RAY;
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, Milliseconds, Timestamp, mul_div_ceil, mul_div_floor};
 
@@ -91,37 +90,4 @@ fn weighted_mean_ceil(old: u128, old_weight: Amount, new: u128, total: Amount) -
     }
     let moved = mul_div_floor(distance, added, total.value());
     old - moved.unwrap_or(0)
-}
-
-/// What every unit has earned since the beginning, times [`RAY`]: one addition pays all holders.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub struct Accrual {
-    per_unit: u128,
-}
-
-impl Accrual {
-    /// What one unit has earned so far, in rays; a holder notes it when it enters.
-    #[must_use]
-    pub const fn per_unit(&self) -> u128 {
-        self.per_unit
-    }
-
-    /// Gives `amount` to `units` alike, rounded down; false, and nothing is given, without units or past 128 bits.
-    pub fn add(&mut self, amount: Amount, units: Amount) -> bool {
-        let raise = amount.mul_div_floor(RAY, units.value());
-        let total = raise.and_then(|raise| self.per_unit.checked_add(raise.value()));
-        match total {
-            Some(per_unit) => {
-                self.per_unit = per_unit;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// What `units` have earned since `entered_per_unit`, rounded down; `None` past 128 bits.
-    #[must_use]
-    pub const fn earned_floor(&self, units: Amount, entered_per_unit: u128) -> Option<Amount> {
-        units.mul_div_floor(self.per_unit.saturating_sub(entered_per_unit), RAY)
-    }
 }

@@ -17,7 +17,7 @@ mod spread;
 mod volatility;
 mod waterfall;
 
-pub use fees::{Accrual, FeeRelease};
+pub use fees::FeeRelease;
 pub use notes::{DAY, Index, RAY, floor_holds, floor_needed};
 pub use price::{PRICE_MAX, PRICE_SCALE, ParsePriceError, Price};
 pub use quote::{Quote, STREAM_PRECISION_MIN, quote, stream_precision_ok};

@@ -183,18 +183,6 @@ fn asking_often_releases_as_much_as_asking_once() {
 }
 
 #[test]
-fn one_addition_pays_every_holder_and_never_more_than_came_in() {
-    let mut accrual = Accrual::default();
-    assert!(!accrual.add(amount(10), Amount::ZERO));
-    assert!(accrual.add(amount(10), amount(3)));
-    let entered = accrual.per_unit();
-    assert_eq!(accrual.earned_floor(amount(3), 0), Some(amount(9)));
-    assert!(accrual.add(amount(9), amount(9)));
-    assert_eq!(accrual.earned_floor(amount(6), entered), Some(amount(6)));
-    assert_eq!(accrual.earned_floor(amount(3), entered), Some(amount(3)));
-}
-
-#[test]
 fn every_small_loss_is_split_whole_and_leaves_notes_no_more_than_they_kept() {
     for loss in 0..30 {
         for buffer in 0..6 {

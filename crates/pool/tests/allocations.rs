@@ -59,7 +59,13 @@ fn a_thousand_packets_allocate_nothing() {
             }
         });
         for packet in &packets {
-            world.apply(&Command::Fulfill { peer: BOB, packet: *packet, preimage: PREIMAGE }).unwrap();
+            world
+                .apply(&Command::Fulfill {
+                    peer: BOB,
+                    packet: *packet,
+                    preimage: PREIMAGE,
+                })
+                .unwrap();
         }
         flush(world, |_| ());
     };

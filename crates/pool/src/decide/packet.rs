@@ -189,7 +189,9 @@ fn price(
         let inventory_in = inventory(state, paid_in).skew(Flow::In, spread.skew_ppm_max);
         let skew =
             inventory_in.and(inventory(state, paid_out).skew(Flow::Out, spread.skew_ppm_max));
-        let half_spread = spread.half_spread_ceil(pair.resting, Amount::from(amount), skew);
+        let gross = pair.rate.convert_floor(Amount::from(amount));
+        let gross = gross.ok_or(Rejection::AmountTooSmall)?;
+        let half_spread = spread.half_spread_ceil(pair.resting, gross, skew);
         let quote =
             quote(pair.rate, Amount::from(amount), half_spread).ok_or(Rejection::AmountTooSmall)?;
         (quote.out_net, quote.fee)

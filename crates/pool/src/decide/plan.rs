@@ -192,11 +192,7 @@ fn term(now: Timestamp, peer: &Peer) -> Timestamp {
 
 /// Free money above the floor that no raise under way has spoken for, in whole ledger units.
 fn allottable(state: &State, id: AssetId, asset: &Asset) -> Amount {
-    let floor = asset
-        .definition
-        .floor
-        .of_ceil(asset.note_claims())
-        .unwrap_or(Amount::MAX);
+    let floor = asset.floor_needed();
     let spoken = state
         .chain_effects()
         .filter(|(_, request)| request.asset() == id)
@@ -250,10 +246,7 @@ fn index(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Option<Ch
         .claim_floor(notes.units)?
         .saturating_sub(notes.index.claim_ceil(notes.units)?);
     let fees = state.balance(asset.accounts.fees).credit();
-    let released = fees.mul_div_floor(
-        u128::from(elapsed.0.min(policy.fee_release_ms)),
-        u128::from(policy.fee_release_ms),
-    )?;
+    let released = asset.payable_fees(now).min(fees);
     let shares = state.balance(asset.accounts.shares).credit();
     let NoteRate { index_after, .. } =
         pay_note_rate(due, asset.chain(released)?, asset.chain(shares)?, notes);

@@ -3,7 +3,8 @@
 
 use forebay_channel::{Address, Lowering, Signature};
 use forebay_ledger::Balance;
-use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId, Timestamp};
+use forebay_market::{Index, Notes, waterfall};
+use forebay_quantity::{AccountId, Amount, AssetId, ChannelSerial, PeerId, Timestamp};
 
 use super::{draw, on_channel, post};
 use crate::command::{Depth, FactAt, NoticeKind, VaultFact};
@@ -211,7 +212,10 @@ fn index_raised(state: &mut State, asset: AssetId, index: u128) {
     mirror.vault.index = index;
     mirror.vault.index_at = now;
     let due = ledger_delta(state, asset, before, state.asset_of(asset).note_claims());
-    let accounts = state.asset_of(asset).accounts;
+    let mirror = state.asset_mut(asset);
+    mirror.released = mirror.payable_fees(now).saturating_sub(due);
+    mirror.release.release(now);
+    let accounts = mirror.accounts;
     draw(
         state,
         asset,
@@ -277,13 +281,7 @@ fn pool_paid(state: &mut State, serial: ChannelSerial, paid: Amount) {
     let ours = known.min(moved);
     post(state, out, accounts.vault, ours);
     // More than we know to have signed: somebody else signs with our key. The book halts, the loss is booked.
-    draw(
-        state,
-        asset,
-        &[accounts.fees, accounts.shares],
-        accounts.vault,
-        moved.saturating_sub(ours),
-    );
+    bear_loss(state, asset, accounts.vault, moved.saturating_sub(ours));
 }
 
 fn peer_paid(state: &mut State, serial: ChannelSerial, paid: Amount) {
@@ -450,10 +448,27 @@ fn write_off_uncollectable(state: &mut State, id: PeerId, collectable: Amount) {
         .credited
         .saturating_sub(kept)
         .min(state.balance(held).debit());
-    let accounts = state.asset_of(asset).accounts;
-    draw(state, asset, &[accounts.fees, accounts.shares], held, lost);
+    bear_loss(state, asset, held, lost);
     let peer = state.peer_mut(id);
     peer.credited = peer.credited.saturating_sub(lost);
+}
+
+/// Books a loss down the waterfall: fees, then shares. What would fall on notes stays on the loss account, because only
+/// the committee may lower their index.
+fn bear_loss(state: &mut State, asset: AssetId, credit: AccountId, loss: Amount) {
+    let mirror = state.asset_of(asset);
+    let accounts = mirror.accounts;
+    let notes = Notes {
+        units: mirror.vault.units,
+        index: Index(mirror.vault.index),
+    };
+    let fees = state.balance(accounts.fees).credit();
+    let shares = state.balance(accounts.shares).credit();
+    let split = waterfall(loss, fees, shares, notes);
+    post(state, accounts.fees, credit, split.from_fee_buffer);
+    post(state, accounts.shares, credit, split.from_shares);
+    let on_notes = split.from_notes.saturating_add(split.uncovered);
+    post(state, accounts.losses, credit, on_notes);
 }
 
 /// What was paid ahead is never more than what we owe.

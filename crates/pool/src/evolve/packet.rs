@@ -1,7 +1,7 @@
 //! Packets: legs pend, then post or void, exactly once [I3].
 
 use forebay_ledger::{Balance, Leg};
-use forebay_quantity::{Amount, PacketId, PeerId};
+use forebay_quantity::{Amount, Milliseconds, PacketId, PeerId};
 
 use crate::event::Event;
 use crate::state::{Answer, Packet, State, bounds};
@@ -104,6 +104,7 @@ pub(super) fn prepared(state: &mut State, event: &Event) {
             out_peer: *out_peer,
             amount_in: *amount_in,
             amount_out: *amount_out,
+            fee: *fee,
             expires_out: *expires_out,
             condition: *condition,
             transfer,
@@ -116,6 +117,7 @@ pub(super) fn fulfilled(state: &mut State, id: PacketId, preimage: [u8; 32]) {
     if let Some(transfer) = packet.transfer {
         state.ledger.post_pending(transfer);
     }
+    release_fee(state, &packet);
     use_up_prepayment(state, packet.in_peer, Amount::from(packet.amount_in));
     if state.answers.len() == bounds::ANSWERS_MAX {
         state.answers.pop_front();
@@ -142,6 +144,19 @@ fn take(state: &mut State, id: PacketId) -> Packet {
     assert_eq!(held, Some(id), "[I3] a request resolves once");
     state.peer_mut(packet.in_peer).in_flight -= 1;
     packet
+}
+
+/// An earned fee goes to the notes little by little.
+fn release_fee(state: &mut State, packet: &Packet) {
+    if packet.fee == 0 {
+        return;
+    }
+    let now = state.now;
+    let asset = state.peer_of(packet.out_peer).asset;
+    let asset = state.asset_mut(asset);
+    let window = Milliseconds(asset.policy.fee_release_ms);
+    let before = asset.release.add(Amount::from(packet.fee), now, window);
+    asset.released = asset.released.saturating_add(before);
 }
 
 fn use_up_prepayment(state: &mut State, peer: PeerId, amount: Amount) {

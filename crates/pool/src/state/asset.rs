@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_channel::Address;
-use forebay_market::{Guards, Price, SourceReport, SpreadPolicy, Volatility};
+use forebay_market::{FeeRelease, Guards, Price, SourceReport, SpreadPolicy, Volatility};
 use forebay_quantity::{AccountId, Amount, Bps, EffectId, Timestamp};
 
 use crate::command::FactAt;
@@ -119,6 +119,10 @@ pub struct Asset {
     pub volatility: Volatility,
     /// Stopped by the operator or by a reorg below our depth.
     pub halted: bool,
+    /// Fees on their way to the notes.
+    pub(crate) release: FeeRelease,
+    /// Fees released and not paid to notes yet, in ledger units.
+    pub(crate) released: Amount,
     /// Running index raise and exit payment.
     pub(crate) index_demand: Option<EffectId>,
     pub(crate) exits_demand: Option<EffectId>,
@@ -151,6 +155,8 @@ impl Asset {
             price: None,
             volatility: Volatility::default(),
             halted: false,
+            release: FeeRelease::new(now),
+            released: Amount::ZERO,
             index_demand: None,
             exits_demand: None,
             retry_at: Timestamp(0),
@@ -179,11 +185,22 @@ impl Asset {
         ledger.checked_mul(self.factor())
     }
 
+    /// Fees that notes may be paid from at `now`, in ledger units.
+    pub fn payable_fees(&self, now: Timestamp) -> Amount {
+        let mut release = self.release;
+        self.released.saturating_add(release.release(now))
+    }
+
     /// Free money in the vault, in chain units.
     pub fn chain_free(&self) -> Amount {
         self.vault
             .chain_total
             .saturating_sub(self.vault.chain_allotted)
+    }
+
+    /// What free money must not fall under: the vault's floor, in chain units.
+    pub fn floor_needed(&self) -> Amount {
+        forebay_market::floor_needed(self.definition.floor, self.note_claims())
     }
 
     /// What all notes may claim, in chain units, rounded up.

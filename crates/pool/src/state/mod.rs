@@ -255,12 +255,7 @@ impl State {
     /// every remaining allotment and all free money above the floor.
     pub fn stolen_key_cost(&self, asset: AssetId) -> Amount {
         let asset = self.asset_of(asset);
-        let floor = asset
-            .definition
-            .floor
-            .of_ceil(asset.note_claims())
-            .unwrap_or(Amount::MAX);
-        let free = asset.chain_free().saturating_sub(floor);
+        let free = asset.chain_free().saturating_sub(asset.floor_needed());
         asset.ledger_ceil(asset.vault.chain_allotted.saturating_add(free))
     }
 }

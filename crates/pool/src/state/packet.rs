@@ -30,6 +30,8 @@ pub struct Packet {
     pub amount_in: u64,
     /// In the next hop's base units.
     pub amount_out: u64,
+    /// Kept by the pool, in the next hop's base units.
+    pub fee: u64,
     /// When we answer R00.
     pub expires_out: Timestamp,
     /// SHA-256 of the preimage that fulfils it.

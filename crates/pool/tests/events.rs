@@ -1,0 +1,263 @@
+//! Every event keeps the bytes it was published with: journals of this release replay for ever.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use forebay_channel::{Address, Signature};
+use forebay_pool::*;
+use forebay_quantity::*;
+
+fn events() -> Vec<Event> {
+    let (peer, asset, at) = (PeerId(2), AssetId(3), FactAt { block: 4, log: 5 });
+    let (serial, amount, key) = (ChannelSerial(6), Amount::new(7), Address::new([8; 20]));
+    let (in_peer, in_request, packet) = (PeerId(9), 10, PacketId(11));
+    let (stamp, kind) = (Timestamp(12), NoticeKind::PeerKeyChange);
+    let genesis = Genesis {
+        operator: "test.pool".into(),
+        pool_signer: key,
+        expiry_margin_ms: 1,
+        hold_max_ms: 2,
+        forward_min_ms: 3,
+        first_serial: serial,
+    };
+    let mut all = vec![
+        Event::PacketPrepared {
+            packet,
+            in_peer,
+            in_request,
+            out_peer: peer,
+            amount_in: 13,
+            amount_out: 14,
+            fee: 15,
+            expires_in: stamp,
+            expires_out: Timestamp(16),
+            condition: [17; 32],
+        },
+        Event::PacketFulfilled {
+            packet,
+            in_peer,
+            in_request,
+            preimage: [18; 32],
+        },
+        Event::PacketRejected {
+            packet,
+            in_peer,
+            in_request,
+            code: *b"R00",
+        },
+        Event::VoucherSigned {
+            peer,
+            serial,
+            amount,
+        },
+        Event::VoucherHeld {
+            peer,
+            serial,
+            amount,
+            signature: Signature::new([19; 64]),
+        },
+        Event::PriceReported {
+            asset,
+            source: SourceId(20),
+            price: 21,
+            at: stamp,
+        },
+        Event::Founded(Box::new(genesis)),
+        Event::AssetAdded(Box::new(definition("ETH", 9, 18, 2)), Box::new(policy())),
+        Event::AssetSet(asset, Box::new(policy())),
+        Event::BookHalted {
+            asset,
+            deep_reorg: true,
+        },
+        Event::BookResumed(asset),
+        Event::PeerAdded {
+            name: "alice".into(),
+            asset,
+            token_hash: Hash32([22; 32]),
+            policy: Box::new(peer_policy(23)),
+        },
+        Event::PeerSet(peer, Box::new(peer_policy(24))),
+        Event::PeerRemoved(peer),
+        Event::RouteAdded {
+            prefix: "g.other".into(),
+            peer,
+        },
+        Event::RouteRemoved {
+            prefix: "g.other".into(),
+        },
+        Event::KeysNamed {
+            peer,
+            keys: PeerKeys {
+                signer: key,
+                payout: key,
+            },
+        },
+        Event::ChainSettled {
+            id: EffectId(25),
+            failed: true,
+        },
+        Event::CommandTaken(CommandId([26; 16])),
+    ];
+    let requests = [
+        ChainRequest::Open {
+            peer,
+            asset,
+            serial,
+            peer_signer: key,
+            peer_payout: key,
+            ceiling: amount,
+            term_ends: stamp,
+        },
+        ChainRequest::Raise {
+            asset,
+            serial,
+            ceiling: amount,
+            term_ends: stamp,
+        },
+        ChainRequest::Redeem {
+            asset,
+            serial,
+            amount,
+            signature: Signature::new([27; 64]),
+        },
+        ChainRequest::RaiseIndex { asset, index: 28 },
+        ChainRequest::PayExits { asset, cohort: 29 },
+        ChainRequest::StartClose { asset, serial },
+        ChainRequest::FinishNotice {
+            asset,
+            serial,
+            kind,
+        },
+        ChainRequest::StartLower {
+            asset,
+            serial,
+            ceiling: amount,
+        },
+    ];
+    all.extend(requests.map(|request| Event::ChainDemanded {
+        id: EffectId(30),
+        request,
+    }));
+    let facts = [
+        VaultFact::NoteDeposited {
+            owner: key,
+            units: amount,
+            amount,
+        },
+        VaultFact::ExitRequested {
+            owner: key,
+            cohort: 31,
+            units: amount,
+        },
+        VaultFact::ExitPaid {
+            cohort: 32,
+            units: amount,
+            amount,
+        },
+        VaultFact::IndexRaised { index: 33 },
+        VaultFact::SharesDeposited { amount },
+        VaultFact::SharesWithdrawn { amount },
+        VaultFact::ChannelOpened {
+            serial,
+            peer_signer: key,
+            pool_signer: key,
+        },
+        VaultFact::PeerDeposited {
+            serial,
+            ceiling: amount,
+        },
+        VaultFact::PeerWithdrew {
+            serial,
+            ceiling: amount,
+        },
+        VaultFact::AllotmentRaised {
+            serial,
+            ceiling: amount,
+        },
+        VaultFact::AllotmentRenewed {
+            serial,
+            term_ends: stamp,
+        },
+        VaultFact::AllotmentLowered {
+            serial,
+            ceiling: amount,
+        },
+        VaultFact::PoolPaid {
+            serial,
+            paid: amount,
+        },
+        VaultFact::PeerPaid {
+            serial,
+            paid: amount,
+        },
+        VaultFact::NoticeGiven {
+            serial,
+            kind,
+            ceiling: amount,
+            deadline: stamp,
+        },
+        VaultFact::NoticeDropped { serial, kind },
+        VaultFact::KeyChanged {
+            serial,
+            of_peer: true,
+            signer: key,
+        },
+        VaultFact::NettedOff { serial, amount },
+        VaultFact::ChannelClosed {
+            serial,
+            pool_paid: amount,
+            peer_paid: amount,
+        },
+        VaultFact::DeepReorg,
+    ];
+    all.extend(facts.map(|fact| Event::ChainSaw {
+        asset,
+        at,
+        depth: Depth::Final,
+        fact,
+    }));
+    all
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_event_encodes_to_the_committed_bytes_and_back() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../spec/vectors/events.json"
+    );
+    let ours: Vec<String> = events()
+        .iter()
+        .map(|event| hex(&borsh::to_vec(event).unwrap()))
+        .collect();
+    let text = std::fs::read_to_string(path).unwrap();
+    let committed: Vec<String> = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        ours, committed,
+        "an event's bytes changed: old journals would not replay"
+    );
+    for (event, bytes) in events().iter().zip(ours) {
+        let bytes: Vec<u8> = (0..bytes.len() / 2)
+            .map(|at| u8::from_str_radix(&bytes[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(&borsh::from_slice::<Event>(&bytes).unwrap(), event);
+    }
+}
+
+/// The first bytes of two events written out by hand from `spec/events.md`, so that the vectors are not only our own echo.
+#[test]
+fn the_layout_is_the_one_in_the_specification() {
+    let fulfilled = &borsh::to_vec(&events()[1]).unwrap();
+    let mut expected = vec![1u8, 11, 0, 0, 0, 9, 0, 0, 0, 10, 0, 0, 0];
+    expected.extend([18u8; 32]);
+    assert_eq!(fulfilled, &expected);
+    let named = &borsh::to_vec(&events()[14]).unwrap();
+    let mut expected = vec![14u8, 7, 0, 0, 0];
+    expected.extend(b"g.other");
+    expected.extend([2, 0, 0, 0]);
+    assert_eq!(named, &expected);
+}
