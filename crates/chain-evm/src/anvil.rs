@@ -1,11 +1,13 @@
 //! A local anvil process, for tests and the demonstration. Nothing else in this crate knows of it.
 
 use std::{
+    fs::File,
     io::{self, BufRead, BufReader},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How an anvil is started.
@@ -19,6 +21,8 @@ pub struct AnvilSettings {
     pub mines_nothing: bool,
     /// The EVM chain id.
     pub chain_id: u64,
+    /// Where its output goes, so that it can outlive us; `None` reads it here.
+    pub log: Option<PathBuf>,
 }
 
 impl AnvilSettings {
@@ -36,6 +40,7 @@ impl AnvilSettings {
             block_time_s: Some(1),
             mines_nothing: false,
             chain_id: 31_337,
+            log: None,
         }
     }
 }
@@ -71,6 +76,7 @@ const fn nibble(digit: u8) -> u8 {
 pub struct AnvilProcess {
     child: Child,
     url: String,
+    kept: bool,
 }
 
 /// The longest a start may take on a busy machine.
@@ -89,24 +95,30 @@ impl AnvilProcess {
             );
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         }
-        let mut child = command(settings).spawn()?;
-        let output = child.stdout.take().expect("standard output is piped");
-        let (tell, told) = mpsc::channel();
-        // Reads on until the process ends, so that its output never blocks it.
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some(at) = line.strip_prefix("Listening on ") {
-                    let _nobody_waits_any_more = tell.send(format!("http://{}", at.trim()));
-                }
+        let mut command = command(settings);
+        let told = match &settings.log {
+            Some(log) => {
+                let mut child = command.stdout(File::create(log)?).spawn()?;
+                listening_in(log, &mut child).map(|url| (child, url))
             }
-        });
-        match told.recv_timeout(START_MAX) {
-            Ok(url) => Ok(Self { child, url }),
-            Err(error) => {
-                end(&mut child);
-                Err(io::Error::other(format!("anvil does not listen: {error}")))
+            None => {
+                let mut child = command.stdout(Stdio::piped()).spawn()?;
+                listening_on(&mut child).map(|url| (child, url))
             }
-        }
+        };
+        let (child, url) = told?;
+        Ok(Self {
+            child,
+            url,
+            kept: false,
+        })
+    }
+
+    /// Lets it run on after this program; only with a log, else it stops at its next line of output.
+    #[must_use]
+    pub fn keep(mut self) -> u32 {
+        self.kept = true;
+        self.id()
     }
 
     /// Its RPC URL.
@@ -124,8 +136,55 @@ impl AnvilProcess {
 
 impl Drop for AnvilProcess {
     fn drop(&mut self) {
-        end(&mut self.child);
+        if !self.kept {
+            end(&mut self.child);
+        }
     }
+}
+
+/// Reads the output through a pipe, and on until the process ends, so that it never blocks on it.
+fn listening_on(child: &mut Child) -> io::Result<String> {
+    let output = child.stdout.take().expect("standard output is piped");
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some(url) = url_in(&line) {
+                let _nobody_waits_any_more = tell.send(url);
+            }
+        }
+    });
+    told.recv_timeout(START_MAX)
+        .map_err(|_| not_listening(child))
+}
+
+fn listening_in(log: &Path, child: &mut Child) -> io::Result<String> {
+    let started = Instant::now();
+    while started.elapsed() < START_MAX && child.try_wait()?.is_none() {
+        let text = std::fs::read_to_string(log)?;
+        if let Some(url) = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .find_map(url_in)
+        {
+            return Ok(url);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(not_listening(child))
+}
+
+/// The URL in anvil's line about it.
+fn url_in(line: &str) -> Option<String> {
+    let address = line.strip_prefix("Listening on ")?.trim();
+    address
+        .parse::<SocketAddr>()
+        .ok()
+        .map(|address| format!("http://{address}"))
+}
+
+fn not_listening(child: &mut Child) -> io::Error {
+    end(child);
+    io::Error::other("anvil does not listen; is the machine out of memory or ports?")
 }
 
 fn end(child: &mut Child) {
@@ -145,7 +204,6 @@ fn command(settings: &AnvilSettings) -> Command {
             &settings.chain_id.to_string(),
         ])
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
         .stderr(Stdio::null());
     if let Some(seconds) = settings.block_time_s {
         command.args(["--block-time", &seconds.to_string()]);

@@ -30,6 +30,18 @@ fn a_missing_anvil_names_the_command_that_installs_it() {
 }
 
 #[tokio::test]
+async fn an_anvil_with_a_log_listens_and_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Some(folder.path().join("anvil.txt"));
+    let chain = Chain::with(&AnvilSettings { log, ..settings() });
+    let url = chain.anvil.url().to_owned();
+    chain.account(OPERATOR).await;
+    drop(chain);
+    let fault = connect(AccountSettings::new(RpcNodes::own(url), 31_337)).await;
+    assert!(matches!(fault, Fault::RpcDown { .. }), "{fault}");
+}
+
+#[tokio::test]
 async fn a_node_that_is_down_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
