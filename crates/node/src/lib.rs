@@ -1,1 +1,20 @@
-//! Drives the sequencer: links, chain effects, clock, configuration.
+//! Drives the sequencer: links, chain effects, prices, clock, configuration, and the operator's interface.
+//!
+//! This crate decides nothing about money: it carries bytes to the core and effects from it, and makes each batch
+//! durable in between. All the I/O of a pool process is here or in the adapters that this crate starts: sockets in
+//! `link` and `admin`, the disk through the journal, chains through their adapters, the clock in `wall`.
+
+mod chain;
+mod clock;
+mod config;
+mod core;
+mod link;
+mod node;
+mod signer;
+mod socket;
+mod wall;
+
+pub use config::{Config, ConfigFault};
+pub use core::{CommandFault, CoreHandle, Count, Ending, Figures};
+pub use link::Uplink;
+pub use node::{Keys, Node, RunningNode, StartFault};

@@ -1,0 +1,196 @@
+//! What a process needs to start; everything else is state and enters by command.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::link::Uplink;
+
+/// The configuration file of a pool process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the journal lives; one process owns it.
+    pub data_directory: PathBuf,
+    /// Where connectors reach the pool by BTP.
+    #[serde(default = "default_btp_listen")]
+    pub btp_listen: SocketAddr,
+    /// Where the operator's commands reach it; keep it on this machine.
+    #[serde(default = "default_admin_listen")]
+    pub admin_listen: SocketAddr,
+    /// The key file, made by `forebay init`.
+    pub keys_file: PathBuf,
+    /// JSON-RPC of each chain, by chain id.
+    #[serde(default)]
+    pub chains: BTreeMap<String, ChainConfig>,
+    /// Where prices come from, by asset code.
+    #[serde(default)]
+    pub prices: BTreeMap<String, Vec<PriceSource>>,
+    /// Peers that we dial; the others dial us.
+    #[serde(default)]
+    pub uplinks: Vec<Uplink>,
+    /// Numbers that rarely need a change.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// How to reach a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// JSON-RPC over HTTP of one own node, or of three of which two must agree.
+    pub rpc_urls: Vec<String>,
+    /// The first block that can hold anything of the vaults.
+    #[serde(default)]
+    pub from_block: u64,
+}
+
+/// One source of one asset's price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceSource {
+    /// What is fetched, by HTTP or HTTPS.
+    pub url: String,
+    /// Where in the answer the price stands (RFC 6901): a number, or a decimal string, of reference units per whole unit.
+    pub pointer: String,
+    /// How often, in milliseconds.
+    #[serde(default = "default_poll_ms")]
+    pub poll_ms: u64,
+}
+
+/// Numbers that rarely need a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// BTP connections open at a time.
+    pub connections_max: usize,
+    /// Frames of the journal between snapshots.
+    pub snapshot_frames: u64,
+    /// Bytes of a journal segment, a multiple of 4096.
+    pub segment_bytes: u64,
+    /// The wall clock may stand this far behind the journal's last stamp, in milliseconds.
+    pub clock_behind_max_ms: u64,
+    /// It may stand this far before a chain's head, in milliseconds.
+    pub clock_ahead_max_ms: u64,
+    /// Draining waits this long for packets in flight, in milliseconds.
+    pub drain_max_ms: u64,
+    /// Threads for sockets.
+    pub socket_threads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            snapshot_frames: 100_000,
+            segment_bytes: 64 << 20,
+            clock_behind_max_ms: 2_000,
+            clock_ahead_max_ms: 3_600_000,
+            drain_max_ms: 35_000,
+            socket_threads: 2,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigFault {
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// It is no configuration.
+    #[error("{path} is no configuration of forebay: {source}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// What the reader stumbled over.
+        source: Box<toml::de::Error>,
+    },
+    /// A chain id that is no number.
+    #[error("chains.{0}: a chain is named by its chain id, a number such as 1")]
+    BadChainId(String),
+    /// A number that makes no sense.
+    #[error("{field}: {why}")]
+    BadValue {
+        /// Which.
+        field: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file; relative paths in it are taken from the file's own folder.
+    ///
+    /// # Errors
+    /// [`ConfigFault`], whose text says what to change.
+    pub fn load(path: &Path) -> Result<Self, ConfigFault> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigFault::Unreadable { path: name.clone(), source })?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigFault::Malformed { path: name, source: Box::new(source) })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.data_directory = folder.join(&config.data_directory);
+        config.keys_file = folder.join(&config.keys_file);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// The first [`ConfigFault`] found.
+    pub fn check(&self) -> Result<(), ConfigFault> {
+        for (id, chain) in &self.chains {
+            if id.parse::<u64>().is_err() {
+                return Err(ConfigFault::BadChainId(id.clone()));
+            }
+            if chain.rpc_urls.is_empty() {
+                return Err(bad(format!("chains.{id}.rpc_urls"), "name at least one JSON-RPC URL"));
+            }
+        }
+        for (code, sources) in &self.prices {
+            for (at, source) in sources.iter().enumerate() {
+                let field = |name: &str| format!("prices.{code}[{at}].{name}");
+                if source.poll_ms < 100 {
+                    return Err(bad(field("poll_ms"), "poll no more often than every 100 ms"));
+                }
+                if !source.pointer.is_empty() && !source.pointer.starts_with('/') {
+                    return Err(bad(field("pointer"), "a JSON pointer is empty or starts with '/'"));
+                }
+                if !source.url.starts_with("http://") && !source.url.starts_with("https://") {
+                    return Err(bad(field("url"), "use an http:// or https:// URL"));
+                }
+            }
+        }
+        if !self.admin_listen.ip().is_loopback() {
+            return Err(bad("admin_listen".into(), "the operator's interface listens on this machine only: use 127.0.0.1"));
+        }
+        Ok(())
+    }
+}
+
+fn bad(field: String, why: &'static str) -> ConfigFault {
+    ConfigFault::BadValue { field, why }
+}
+
+fn default_btp_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7768))
+}
+
+fn default_admin_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7769))
+}
+
+fn default_poll_ms() -> u64 {
+    10_000
+}

@@ -1,0 +1,354 @@
+//! The core thread: takes what waits, decides it all, makes it durable with one sync, and only then lets answers out.
+
+mod figures;
+mod input;
+mod post;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use forebay_journal::{Fault, Journal};
+use forebay_pool::{Command, Prepare, Rejection, Sequencer};
+use forebay_quantity::{PeerId, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::{error, info, warn};
+
+pub use figures::{Count, Figures};
+pub(crate) use input::{Asked, Input, Query, core_queue};
+pub use input::{CommandFault, CoreHandle};
+pub(crate) use post::{Outside, Post};
+
+use crate::link::{Directory, InBatch, Item, ItemKind};
+use crate::wall;
+use post::Refusal;
+
+/// Packets decided before a sync: what keeps a frame under a few megabytes and a round under some ten milliseconds.
+const ROUND_ITEMS_MAX: usize = 8_192;
+/// Without anything to do the core looks at its deadlines this often.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// How the core thread ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything in flight was answered or is journalled; a snapshot was written where that could be.
+    Drained,
+    /// Stopped at once; the journal holds everything that was acknowledged.
+    Stopped,
+    /// The journal failed before; nothing was acknowledged since.
+    Failed(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mode {
+    Serving,
+    Draining { until: Timestamp },
+    Failed(String),
+    Done(Ending),
+}
+
+/// What the core thread owns.
+pub(crate) struct Core {
+    inputs: Receiver<Input>,
+    sequencer: Sequencer,
+    journal: Journal,
+    directory: Arc<Directory>,
+    figures: Arc<Figures>,
+    snapshot_frames: u64,
+    frames_since_snapshot: u64,
+    mode: Mode,
+    post: Post,
+    /// Answers that the core gives itself: rejects of what could not be delivered.
+    own: Vec<Command<'static>>,
+    replies: Vec<(oneshot::Sender<Result<(), CommandFault>>, Result<(), Rejection>)>,
+    queries: Vec<(Query, OwnedSemaphorePermit)>,
+    directory_changed: bool,
+}
+
+/// What a core thread is started with.
+pub(crate) struct CoreParts {
+    pub(crate) inputs: Receiver<Input>,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) journal: Journal,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) figures: Arc<Figures>,
+    pub(crate) outside: Outside,
+    /// Frames between snapshots.
+    pub(crate) snapshot_frames: u64,
+}
+
+/// Starts the core thread.
+pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
+    let CoreParts { inputs, sequencer, journal, directory, figures, outside, snapshot_frames } = parts;
+    let post = Post::new(Arc::clone(&figures), Arc::clone(&directory), outside, sequencer.state());
+    let core = Core {
+        inputs,
+        sequencer,
+        journal,
+        directory,
+        figures,
+        snapshot_frames,
+        frames_since_snapshot: 0,
+        mode: Mode::Serving,
+        post,
+        own: Vec::new(),
+        replies: Vec::new(),
+        queries: Vec::new(),
+        directory_changed: true,
+    };
+    std::thread::Builder::new().name("core".into()).spawn(move || core.run())
+}
+
+impl Core {
+    fn run(mut self) -> Ending {
+        self.post.repeat_outstanding(self.sequencer.state());
+        loop {
+            let first = self.wait();
+            self.round(first);
+            self.finish_draining();
+            if let Mode::Done(ending) = &self.mode {
+                let ending = ending.clone();
+                self.close(&ending);
+                return ending;
+            }
+        }
+    }
+
+    /// Waits for an input, a deadline or the idle time.
+    fn wait(&mut self) -> Option<Input> {
+        let left = match self.sequencer.next_deadline() {
+            _ if !self.own.is_empty() => Duration::ZERO,
+            Some(deadline) => Duration::from_millis(deadline.since(wall::now()).value()).min(IDLE),
+            None => IDLE,
+        };
+        match self.inputs.recv_timeout(left) {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.mode = Mode::Done(Ending::Stopped);
+                None
+            }
+        }
+    }
+
+    /// One batch: decide all that waits, sync once, let everything out.
+    fn round(&mut self, first: Option<Input>) {
+        let wall = wall::now();
+        self.expire(wall);
+        for command in std::mem::take(&mut self.own) {
+            self.apply_own(wall, command);
+        }
+        let mut items = 0;
+        let mut next = first;
+        while let Some(input) = next {
+            items += self.take(wall, input);
+            next = if items < ROUND_ITEMS_MAX { self.inputs.try_recv().ok() } else { None };
+        }
+        self.commit(wall);
+        self.post.send_refusals();
+        self.answer();
+        self.post.flush();
+        self.post.take_own(&mut self.own);
+    }
+
+    fn expire(&mut self, wall: Timestamp) {
+        if self.sequencer.next_deadline().is_some_and(|deadline| deadline <= wall) && !self.is_failed() {
+            // A tick is never refused; on a halted core nothing is asked.
+            let _ = self.sequencer.apply(wall, &Command::Tick);
+        }
+    }
+
+    fn apply_own(&mut self, wall: Timestamp, command: Command<'static>) {
+        // The packet may have been answered or expired meanwhile.
+        let _ = self.sequencer.apply(wall, &command);
+    }
+
+    /// Takes one input; returns how much work it was.
+    fn take(&mut self, wall: Timestamp, input: Input) -> usize {
+        match input {
+            Input::Packets(batch) => return self.take_packets(wall, batch),
+            Input::LinkUp { peer, link, dialect, out } => {
+                self.post.link_up(self.sequencer.state(), peer, link, dialect, out);
+            }
+            Input::LinkDown { peer, link } => self.post.link_down(peer, link),
+            Input::Command(asked) => self.take_command(wall, asked),
+            Input::Query(query, place) => self.queries.push((query, place)),
+            Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
+            Input::Drain { until } => {
+                if self.mode == Mode::Serving {
+                    info!("draining: no new prepares are taken");
+                    self.mode = Mode::Draining { until };
+                }
+            }
+            Input::Stop => self.mode = Mode::Done(self.ending(Ending::Stopped)),
+        }
+        1
+    }
+
+    fn take_command(&mut self, wall: Timestamp, asked: Asked) {
+        let Asked { command, reply, place } = asked;
+        drop(place);
+        if let Mode::Failed(why) = &self.mode {
+            // Whoever asked may have left.
+            let _ = reply.send(Err(CommandFault::Stopped(why.clone())));
+            return;
+        }
+        let decided = self.sequencer.apply(wall, &command);
+        self.directory_changed |= matches!(command, Command::Admin(..));
+        if decided.is_ok() {
+            self.post.terms_may_change(self.sequencer.state(), &command);
+        }
+        self.replies.push((reply, decided));
+    }
+
+    fn take_packets(&mut self, wall: Timestamp, batch: InBatch) -> usize {
+        let peer = batch.peer;
+        self.post.speaks(peer, batch.dialect);
+        let items = batch.items.len();
+        let at = self.post.keep(batch);
+        for index in 0..items {
+            let (batch, item) = self.post.kept(at, index);
+            match decide_item(&mut self.sequencer, &self.mode, wall, peer, batch, item) {
+                Ok(()) => self.post.accepted(at, item),
+                Err(refusal) => self.post.refused(peer, item, refusal),
+            }
+        }
+        items.max(1)
+    }
+
+    /// Appends the open batch, syncs it, and releases its effects; on failure nothing of it leaves [I7].
+    fn commit(&mut self, wall: Timestamp) {
+        if self.is_failed() {
+            return;
+        }
+        self.sequencer.plan(wall);
+        let records = u64::from(self.sequencer.records());
+        let journal = &mut self.journal;
+        let durable = match self.sequencer.batch() {
+            None => return self.release(),
+            Some(payload) => journal.append(payload).and_then(|_| journal.sync()),
+        };
+        match durable {
+            Ok(()) => {
+                self.figures.syncs.add(1);
+                self.figures.records.add(records);
+                self.frames_since_snapshot += 1;
+                self.release();
+                self.snapshot_when_due();
+            }
+            Err(fault) => self.fail(&fault),
+        }
+    }
+
+    fn release(&mut self) {
+        let Self { sequencer, post, .. } = self;
+        sequencer.release(|effect| post.carry_out(effect));
+        if std::mem::take(&mut self.directory_changed) {
+            self.directory.follow(self.sequencer.state());
+        }
+    }
+
+    /// The disk did not take the batch: everything in it is refused, and so is everything from now on.
+    fn fail(&mut self, fault: &Fault) {
+        error!("the journal failed, so nothing is accepted any more: {fault}");
+        self.sequencer.halt();
+        self.post.refuse_accepted();
+        let why = fault.to_string();
+        for (reply, _) in self.replies.drain(..) {
+            // Whoever asked may have left.
+            let _ = reply.send(Err(CommandFault::Stopped(why.clone())));
+        }
+        self.mode = Mode::Failed(why);
+    }
+
+    fn answer(&mut self) {
+        for (reply, decided) in self.replies.drain(..) {
+            // Whoever asked may have left.
+            let _ = reply.send(decided.map_err(CommandFault::Rejected));
+        }
+        if self.is_failed() {
+            // Dropped: those who asked are told that the pool has stopped.
+            self.queries.clear();
+            return;
+        }
+        for (query, _place) in self.queries.drain(..) {
+            query(self.sequencer.state());
+        }
+        self.post.send_terms(self.sequencer.state());
+    }
+
+    fn finish_draining(&mut self) {
+        let Mode::Draining { until } = self.mode else { return };
+        let in_flight = self.sequencer.state().packets().count();
+        if in_flight == 0 || until <= wall::now() {
+            info!("drained; {in_flight} packets stay in flight and are answered after the next start");
+            self.mode = Mode::Done(Ending::Drained);
+        }
+    }
+
+    fn snapshot_when_due(&mut self) {
+        if self.frames_since_snapshot >= self.snapshot_frames {
+            self.snapshot();
+        }
+    }
+
+    fn snapshot(&mut self) {
+        self.frames_since_snapshot = 0;
+        let state = self.sequencer.state().snapshot();
+        match self.journal.snapshot(self.journal.head(), &state) {
+            Ok(()) => self.figures.snapshots.add(1),
+            Err(fault) => warn!("no snapshot was written; the next start replays more: {fault}"),
+        }
+    }
+
+    fn close(mut self, ending: &Ending) {
+        if *ending == Ending::Drained {
+            self.snapshot();
+        }
+        if matches!(ending, Ending::Failed(_)) {
+            return;
+        }
+        if let Err(fault) = self.journal.close() {
+            error!("the journal could not be closed in order; the next start recovers it: {fault}");
+        }
+    }
+
+    fn is_failed(&self) -> bool {
+        matches!(self.mode, Mode::Failed(_))
+    }
+
+    fn ending(&self, otherwise: Ending) -> Ending {
+        match &self.mode {
+            Mode::Failed(why) => Ending::Failed(why.clone()),
+            Mode::Serving | Mode::Draining { .. } | Mode::Done(_) => otherwise,
+        }
+    }
+}
+
+fn decide_item(
+    sequencer: &mut Sequencer,
+    mode: &Mode,
+    wall: Timestamp,
+    peer: PeerId,
+    batch: &InBatch,
+    item: Item,
+) -> Result<(), Refusal> {
+    if matches!(mode, Mode::Failed(_)) {
+        return Err(Refusal::JournalFailed);
+    }
+    let command = match item.kind {
+        ItemKind::Prepare { .. } if *mode != Mode::Serving => return Err(Refusal::Draining),
+        ItemKind::Prepare { request, amount, expires_at, condition, destination } => Command::Prepare(Prepare {
+            peer,
+            request,
+            amount,
+            expires_at,
+            condition,
+            destination: batch.destination(item, destination),
+        }),
+        ItemKind::Fulfill { packet, preimage } => Command::Fulfill { peer, packet, preimage },
+        ItemKind::Reject { packet, code, .. } => Command::Reject { peer, packet, code },
+    };
+    sequencer.apply(wall, &command).map_err(Refusal::Rejected)
+}

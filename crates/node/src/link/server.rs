@@ -1,0 +1,132 @@
+//! The BTP server: accepts connections, authenticates them, and runs a link for each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use forebay_ilp::{Link, LinkEvent};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tracing::{debug, info, warn};
+
+use super::directory::{Directory, PeerFacts};
+use super::frames::{LinkId, out_queue};
+use super::session::{Closed, Session};
+use super::speech::Speech;
+use crate::core::{CoreHandle, Figures, Input};
+use crate::socket::{self, Socket};
+use crate::wall;
+
+/// A connection that has not authenticated by then is closed.
+const AUTH_MAX: Duration = Duration::from_secs(10);
+/// After a failed accept, usually for want of file descriptors, the server waits this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all links share.
+pub(crate) struct Shared {
+    pub(crate) core: CoreHandle,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) figures: Arc<Figures>,
+    next_link: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(core: CoreHandle, directory: Arc<Directory>, figures: Arc<Figures>) -> Self {
+        Self { core, directory, figures, next_link: AtomicU64::new(0) }
+    }
+}
+
+/// Accepts connections until `stop` changes; at most `connections_max` at a time.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    connections_max: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(guest(stream, Arc::clone(&shared), place))),
+            Err(_) => warn!("a connection was turned away: {connections_max} are open already"),
+        }
+    }
+}
+
+async fn guest(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePermit) {
+    match timeout(AUTH_MAX, welcome(stream, &shared)).await {
+        Ok(Some((socket, link, facts))) => run_link(socket, link, facts, shared).await,
+        Ok(None) | Err(_) => debug!("a connection came to nothing before it was authenticated"),
+    }
+}
+
+/// Handshake and authentication.
+async fn welcome(stream: TcpStream, shared: &Shared) -> Option<(Socket, Link, Arc<PeerFacts>)> {
+    let (mut socket, path) = socket::accept(stream).await.ok()?;
+    let mut link = Link::server();
+    let bytes = loop {
+        match socket.next().await?.ok()? {
+            Message::Binary(bytes) => break bytes,
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Text(_) | Message::Close(_) | Message::Frame(_) => return None,
+        }
+    };
+    let LinkEvent::AuthRequested { username, token } = link.receive(&bytes).ok()? else { return None };
+    let named = username.filter(|name| !name.is_empty()).or_else(|| name_in_path(&path));
+    let admitted = shared.directory.admit(named, token);
+    let mut answer = Vec::new();
+    match &admitted {
+        Some(_) => link.accept(&mut answer),
+        None => link.refuse(&mut answer, wall::now(), "unknown account or wrong token").ok()?,
+    }
+    socket.send(Message::Binary(answer.into())).await.ok()?;
+    match admitted {
+        Some(facts) => Some((socket, link, facts)),
+        None => {
+            info!("a connection with an unknown account or a wrong token was refused");
+            // It is being closed either way.
+            let _ = socket.close(None).await;
+            None
+        }
+    }
+}
+
+/// The account in a path of the form that interledger-rs dials: `/accounts/<name>/ilp/btp`.
+fn name_in_path(path: &str) -> Option<&str> {
+    path.strip_prefix("/accounts/")?.strip_suffix("/ilp/btp")
+}
+
+/// Runs an authenticated link to its end.
+pub(crate) async fn run_link(socket: Socket, link: Link, facts: Arc<PeerFacts>, shared: Arc<Shared>) {
+    let (sender, receiver) = out_queue();
+    let id = LinkId(shared.next_link.fetch_add(1, Ordering::Relaxed));
+    let peer = facts.peer;
+    let speech = Speech::new(Arc::clone(&facts), Arc::clone(&shared), sender.downgrade());
+    let session = Session::new(socket, link.clone(), Arc::clone(&facts), Arc::clone(&shared), speech, receiver);
+    let up = Input::LinkUp { peer, link: id, dialect: link.dialect(), out: sender };
+    if shared.core.give(up).is_err() {
+        return;
+    }
+    info!(peer = %facts.name, "link open");
+    let closed = session.run().await;
+    // Without a core there is nobody to tell.
+    let _ = shared.core.give(Input::LinkDown { peer, link: id });
+    match closed {
+        Closed::Broken => warn!(peer = %facts.name, "link closed: the peer broke the protocol"),
+        Closed::ByPeer | Closed::Dropped | Closed::Silent => info!(peer = %facts.name, ?closed, "link closed"),
+    }
+}

@@ -1,0 +1,210 @@
+//! A whole pool process: starts everything in order, and ends it in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use forebay_chain_evm::Key;
+use forebay_channel::Address;
+use forebay_journal::{Fault, Journal, LocalDisk, OpenFault, Options, Recovery, Storage};
+use forebay_pool::{Sequencer, State};
+use forebay_quantity::{Milliseconds, Timestamp};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::clock::{self, ClockFault};
+use crate::config::Config;
+use crate::core::{self, CoreHandle, CoreParts, Ending, Figures, Input, Outside, core_queue};
+use crate::link::{self, Directory, Shared};
+use crate::{signer, socket, wall};
+
+/// What the process may sign with.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Signs vouchers and the operator's transactions.
+    pub pool: Key,
+}
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum StartFault {
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenFault),
+    /// The journal cannot be read back.
+    #[error(transparent)]
+    Reading(#[from] Fault),
+    /// A snapshot or frame that this version cannot read.
+    #[error("{what} was not written by this version's core; start the version that wrote it, or restore a backup")]
+    UnknownState {
+        /// Which.
+        what: String,
+    },
+    /// The journal's pool signs with another key.
+    #[error("the key file's address is {ours}, but the pool was founded with {founded}; use the key file made at `forebay init`")]
+    OtherKey {
+        /// The key in the file.
+        ours: Address,
+        /// The key in the journal.
+        founded: Address,
+    },
+    /// The clock is not believed.
+    #[error(transparent)]
+    Clock(#[from] ClockFault),
+    /// An address cannot be listened on.
+    #[error("{address} cannot be listened on: {source}; is another process using the port?")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The system gives no thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Starts nodes.
+#[derive(Debug)]
+pub struct Node;
+
+/// A node that runs until it is drained.
+pub struct RunningNode {
+    btp_address: SocketAddr,
+    core: CoreHandle,
+    figures: Arc<Figures>,
+    core_thread: JoinHandle<Ending>,
+    stop: watch::Sender<bool>,
+    drain_max_ms: u64,
+}
+
+impl Node {
+    /// Opens the data directory, recovers, and serves. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartFault`], whose text says what to do.
+    pub async fn start(config: Config, keys: Keys) -> Result<RunningNode, StartFault> {
+        let storage = LocalDisk::open(config.data_directory.join("journal"))?;
+        Self::start_on(config, keys, Arc::new(storage)).await
+    }
+
+    /// The same on any storage: tests hand in one that fails.
+    ///
+    /// # Errors
+    /// [`StartFault`], whose text says what to do.
+    pub async fn start_on(config: Config, keys: Keys, storage: Arc<dyn Storage>) -> Result<RunningNode, StartFault> {
+        socket::install_tls();
+        let options = Options { segment_bytes: config.limits.segment_bytes, ..Options::new([0; 32]) };
+        let (journal, recovery) = Journal::open(storage, options)?;
+        let sequencer = recover(recovery)?;
+        check(sequencer.state(), &keys, &config)?;
+        let listener = listen(config.btp_listen).await?;
+        let btp_address = listener.local_addr()?;
+        let (core, inputs) = core_queue();
+        let directory = Arc::new(Directory::default());
+        directory.follow(sequencer.state());
+        let figures = Arc::new(Figures::default());
+        let (vouchers, _signer) = signer::start(keys.pool, core.clone())?;
+        let (chain, _requests) = mpsc::unbounded_channel();
+        let core_thread = core::start(CoreParts {
+            inputs,
+            sequencer,
+            journal,
+            directory: Arc::clone(&directory),
+            figures: Arc::clone(&figures),
+            outside: Outside { vouchers, chain },
+            snapshot_frames: config.limits.snapshot_frames,
+        })?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared::new(core.clone(), directory, Arc::clone(&figures)));
+        tokio::spawn(link::serve(listener, Arc::clone(&shared), config.limits.connections_max, stopped.clone()));
+        for uplink in config.uplinks {
+            tokio::spawn(link::keep_dialled(uplink, Arc::clone(&shared), stopped.clone()));
+        }
+        info!(%btp_address, "serving");
+        Ok(RunningNode { btp_address, core, figures, core_thread, stop, drain_max_ms: config.limits.drain_max_ms })
+    }
+}
+
+impl RunningNode {
+    /// Where BTP is served.
+    pub fn btp_address(&self) -> SocketAddr {
+        self.btp_address
+    }
+
+    /// The way to the core.
+    pub fn core(&self) -> &CoreHandle {
+        &self.core
+    }
+
+    /// Counters.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
+    /// Refuses new prepares (T03), waits for what is in flight, snapshots, and ends.
+    pub async fn drain(self) -> Ending {
+        let until = wall::now().saturating_add(Milliseconds(self.drain_max_ms));
+        self.end(Input::Drain { until }).await
+    }
+
+    /// Ends at once; the journal holds all that was acknowledged.
+    pub async fn stop(self) -> Ending {
+        self.end(Input::Stop).await
+    }
+
+    async fn end(self, how: Input) -> Ending {
+        // A core that is gone has ended already.
+        let _ = self.core.give(how);
+        let thread = self.core_thread;
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        self.stop.send_replace(true);
+        match ended {
+            Ok(Ok(ending)) => ending,
+            Ok(Err(_)) | Err(_) => Ending::Failed("the core thread met a bug; its report is above".into()),
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
+    TcpListener::bind(address).await.map_err(|source| StartFault::Listen { address, source })
+}
+
+fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
+    let report = &recovery.report;
+    if let Some(tail) = &report.torn_tail {
+        warn!(segment = %tail.segment, offset = tail.offset, bytes = tail.bytes, "a torn tail was cut: nothing of it was acknowledged");
+    }
+    for (name, why) in &report.damaged_snapshots {
+        warn!("snapshot {name} is damaged and was passed over: {why}");
+    }
+    let state = match recovery.snapshot.take() {
+        None => State::default(),
+        Some(snapshot) => State::restore(&snapshot.state)
+            .ok_or_else(|| StartFault::UnknownState { what: format!("the snapshot at frame {}", snapshot.head.sequence) })?,
+    };
+    let mut sequencer = Sequencer::new(state);
+    let mut frames = 0_u64;
+    while let Some(frame) = recovery.next_frame()? {
+        let what = || format!("journal frame {}", frame.sequence);
+        sequencer.replay(frame.payload).map_err(|_| StartFault::UnknownState { what: what() })?;
+        frames += 1;
+    }
+    info!(frames, "recovered");
+    Ok(sequencer)
+}
+
+fn check(state: &State, keys: &Keys, config: &Config) -> Result<(), StartFault> {
+    clock::check_not_behind(wall::now(), last_stamp(state), config.limits.clock_behind_max_ms)?;
+    let ours = keys.pool.address();
+    match state.genesis().map(|genesis| genesis.pool_signer) {
+        Some(founded) if founded != ours => Err(StartFault::OtherKey { ours, founded }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn last_stamp(state: &State) -> Timestamp {
+    state.now()
+}
