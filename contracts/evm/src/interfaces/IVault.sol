@@ -25,6 +25,7 @@ pragma solidity 0.8.37;
 /// - Amounts of lanes fit into 96 bits over a channel's life (79 thousand million tokens of 18 decimals); everything else into 128.
 /// - Whoever counts on a ceiling counts the lesser of the current one and the one announced by a running notice, at finality depth.
 /// - The watch on notices is kept: a voucher not redeemed before a notice is executed is lost to the payee from then on.
+/// - The operator accrues often and in small steps: whoever deposits just before a rise earns it, at the cost of the shares.
 /// - Signing keys are ordinary accounts (secp256k1). Signatures are compact (EIP-2098), which leaves one form of each.
 ///
 /// @notice The contract is immutable and has no owner. The operator opens channels, makes allotments and lets the index rise; it can
