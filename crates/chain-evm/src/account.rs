@@ -8,6 +8,7 @@ use crate::{
     fault::Fault,
     fees::{FeePolicy, Offer, gas_reserve_needed},
     key::Key,
+    record::{Attempt, Record, Slot},
     rpc::{Rpc, RpcNodes},
     store::{EffectStore, Entry, Sending},
 };
@@ -21,10 +22,7 @@ use alloy::{
 };
 use forebay_channel::{Address, Finality};
 use forebay_quantity::{Amount, BlockHeight, EffectId, Hash32};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// How an account reaches its chain, and what it pays.
@@ -81,22 +79,6 @@ pub(crate) struct Call {
     pub(crate) data: Vec<u8>,
 }
 
-/// One transaction of an effect.
-type Slot = (EffectId, u8);
-
-/// All versions of one transaction, oldest first; never empty, all of one nonce.
-struct Attempt {
-    nonce: u64,
-    versions: Vec<Sending>,
-    /// False while no node can have taken it.
-    may_be_known: bool,
-}
-
-struct Record {
-    store: Box<dyn EffectStore>,
-    attempts: BTreeMap<Slot, Attempt>,
-}
-
 /// A key's account on one chain.
 pub struct Account {
     pub(crate) rpc: Rpc,
@@ -113,7 +95,7 @@ impl Account {
     pub async fn connect(
         settings: AccountSettings,
         key: Key,
-        mut store: Box<dyn EffectStore>,
+        store: Box<dyn EffectStore>,
     ) -> Result<Self, Fault> {
         let rpc = Rpc::new(&settings.nodes)?;
         let found = rpc
@@ -128,8 +110,7 @@ impl Account {
                 found,
             });
         }
-        let attempts = attempts(store.load()?);
-        let record = Record { store, attempts };
+        let record = Record::open(store)?;
         Ok(Self {
             rpc,
             settings,
@@ -211,7 +192,11 @@ impl Account {
     /// Sends `call` for this step of the effect unless that was done before.
     pub(crate) async fn send_once(&self, slot: Slot, call: Call) -> Result<(), Fault> {
         if self.has_sent(slot).await {
-            return self.broadcast(slot).await;
+            return match self.broadcast(slot).await {
+                // It may be underpriced by now: waiting for it offers more.
+                Err(Fault::RpcRefused { .. }) => Ok(()),
+                other => other,
+            };
         }
         let gas = self.estimate(&call).await?;
         let offer = self.settings.fees.offer(&self.rpc).await?;
@@ -318,7 +303,7 @@ impl Account {
             let attempt = record
                 .attempts
                 .get_mut(&slot)
-                .expect("reserved before it is sent");
+                .ok_or(Fault::NotSubmitted { effect: slot.0 })?;
             let first = !attempt.may_be_known;
             (attempt.newest().clone(), first)
         };
@@ -383,20 +368,22 @@ impl Account {
     pub(crate) async fn included(&self, slot: Slot, depth: Finality) -> Result<Inclusion, Fault> {
         let started = Instant::now();
         let mut touched = Instant::now();
+        let mut refusal = None;
         while started.elapsed() < self.settings.wait_max {
             if let Some(inclusion) = self.inclusion(slot, depth).await? {
                 return Ok(inclusion);
             }
             if touched.elapsed() >= self.settings.fees.stuck_after {
-                self.push(slot).await?;
+                refusal = self.push(slot).await?;
                 touched = Instant::now();
             }
             tokio::time::sleep(self.settings.poll_interval).await;
         }
-        Err(Fault::NotIncluded {
+        let waited_s = started.elapsed().as_secs();
+        Err(refusal.unwrap_or(Fault::NotIncluded {
             effect: slot.0,
-            waited_s: started.elapsed().as_secs(),
-        })
+            waited_s,
+        }))
     }
 
     async fn inclusion(&self, slot: Slot, depth: Finality) -> Result<Option<Inclusion>, Fault> {
@@ -405,7 +392,7 @@ impl Account {
             let attempt = record
                 .attempts
                 .get(&slot)
-                .expect("sent before it is waited for");
+                .ok_or(Fault::NotSubmitted { effect: slot.0 })?;
             (
                 attempt.nonce,
                 attempt
@@ -478,18 +465,19 @@ impl Account {
     }
 
     /// Sends again what is not included; replaces it when it is next in line and so waits for its price alone.
-    async fn push(&self, slot: Slot) -> Result<(), Fault> {
+    /// Gives the nodes' refusal, which the next round may overcome by offering more.
+    async fn push(&self, slot: Slot) -> Result<Option<Fault>, Fault> {
         let newest = {
             let record = self.record.lock().await;
             record
                 .attempts
                 .get(&slot)
-                .expect("sent before it is waited for")
+                .ok_or(Fault::NotSubmitted { effect: slot.0 })?
                 .newest()
                 .clone()
         };
         if self.receipt(newest.hash).await?.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         if self.nonce(BlockNumberOrTag::Latest).await? == newest.nonce {
             let old = Offer {
@@ -502,9 +490,8 @@ impl Account {
             }
         }
         match self.broadcast(slot).await {
-            // The pool holds an older version and finds this one not dear enough: the next round offers more.
-            Err(Fault::RpcRefused { .. }) => Ok(()),
-            other => other,
+            Err(refused @ Fault::RpcRefused { .. }) => Ok(Some(refused)),
+            other => other.map(|()| None),
         }
     }
 
@@ -537,55 +524,6 @@ impl std::fmt::Debug for Account {
             self.settings.chain_id
         )
     }
-}
-
-impl Attempt {
-    fn newest(&self) -> &Sending {
-        self.versions.last().expect("an attempt has a version")
-    }
-}
-
-impl Record {
-    /// The lowest nonce that nobody uses. Below `pending` the chain or its pool has a transaction for each; above
-    /// it we hold some, and what an abandoned attempt gave back is a gap that has to be filled first.
-    fn unused(&self, pending: u64) -> u64 {
-        let held: BTreeSet<u64> = self
-            .attempts
-            .values()
-            .map(|attempt| attempt.nonce)
-            .collect();
-        let mut nonce = pending;
-        while held.contains(&nonce) {
-            nonce += 1;
-        }
-        nonce
-    }
-}
-
-fn attempts(entries: Vec<Entry>) -> BTreeMap<Slot, Attempt> {
-    let mut attempts: BTreeMap<Slot, Attempt> = BTreeMap::new();
-    for entry in entries {
-        match entry {
-            Entry::Sending(sending) => {
-                // A process that was killed cannot say whether it had sent.
-                let fresh = Attempt {
-                    nonce: sending.nonce,
-                    versions: Vec::new(),
-                    may_be_known: true,
-                };
-                attempts
-                    .entry((sending.effect, sending.step))
-                    .or_insert(fresh)
-                    .versions
-                    .push(sending);
-            }
-            Entry::Abandoned { effect, step, .. } => {
-                attempts.remove(&(effect, step));
-            }
-            Entry::Forgotten { effect } => attempts.retain(|(known, _), _| *known != effect),
-        }
-    }
-    attempts
 }
 
 fn decode(raw: &[u8]) -> Result<TxEip1559, Fault> {

@@ -117,6 +117,12 @@ pub enum Fault {
         /// How long this call waited, in seconds.
         waited_s: u64,
     },
+    /// The effect has no transaction under way.
+    #[error("effect {effect} has no transaction under way; submit it first")]
+    NotSubmitted {
+        /// The effect.
+        effect: EffectId,
+    },
     /// Another transaction used up the nonce of this effect's; a new one is made when asked for again.
     #[error(
         "nonce {nonce} of effect {effect} was used by a transaction that is not ours; does somebody else use this key?"
@@ -155,7 +161,9 @@ impl Fault {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::NotIncluded { .. } | Self::NonceTaken { .. } => Retry::Now,
+            Self::NotIncluded { .. } | Self::NotSubmitted { .. } | Self::NonceTaken { .. } => {
+                Retry::Now
+            }
             Self::RpcDown { .. }
             | Self::RpcRefused { .. }
             | Self::NodesDisagree { .. }

@@ -89,6 +89,10 @@ const ENTRY_MAX: u32 = 1 << 20;
 pub struct FileStore {
     path: PathBuf,
     file: File,
+    /// How much of the file is whole frames.
+    length: u64,
+    /// True after a write failed whose traces could not be removed.
+    broken: bool,
 }
 
 impl FileStore {
@@ -103,7 +107,12 @@ impl FileStore {
             .append(true)
             .create(true)
             .open(&path)?;
-        let mut store = Self { path, file };
+        let mut store = Self {
+            path,
+            file,
+            length: 0,
+            broken: false,
+        };
         let entries = store.load()?;
         let kept = without_forgotten(&entries);
         if kept.len() < entries.len() {
@@ -125,6 +134,7 @@ impl FileStore {
             .read(true)
             .append(true)
             .open(&self.path)?;
+        self.length = self.file.metadata()?.len();
         Ok(())
     }
 }
@@ -135,17 +145,34 @@ impl EffectStore for FileStore {
         let mut bytes = Vec::new();
         self.file.read_to_end(&mut bytes)?;
         let (entries, whole) = frames(&bytes)?;
+        self.length = u64::try_from(whole).map_err(io::Error::other)?;
         if whole < bytes.len() {
-            self.file
-                .set_len(u64::try_from(whole).map_err(io::Error::other)?)?;
+            self.file.set_len(self.length)?;
             self.file.sync_all()?;
         }
         Ok(entries)
     }
 
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        self.file.write_all(&frame(entry)?)?;
-        self.file.sync_data()
+        if self.broken {
+            return Err(io::Error::other("an earlier write failed; start again"));
+        }
+        let bytes = frame(entry)?;
+        let written = self
+            .file
+            .write_all(&bytes)
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // Half a frame in the middle would be damage; and after a failed sync nobody knows what is on disk.
+            self.broken = self
+                .file
+                .set_len(self.length)
+                .and_then(|()| self.file.sync_data())
+                .is_err();
+            return Err(error);
+        }
+        self.length += u64::try_from(bytes.len()).map_err(io::Error::other)?;
+        Ok(())
     }
 }
 

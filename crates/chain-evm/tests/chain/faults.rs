@@ -154,6 +154,11 @@ async fn no_channel_is_opened_without_gas_for_its_whole_life() {
     let (address, _) = chain.vault(false).await;
     let operator = chain.connect(address, OPERATOR).await;
     let need = gas_reserve_needed(3, &chain.account_settings().fees);
+    let unknown = operator
+        .outcome(effect(1), Finality::Seen)
+        .await
+        .expect_err("never submitted");
+    assert!(matches!(unknown, Fault::NotSubmitted { .. }), "{unknown}");
     let short = need.checked_sub(units(1)).expect("more than one wei");
     chain
         .rpc(
