@@ -1,0 +1,75 @@
+'use strict'
+// Pays an amount by STREAM over a BTP link. When a connection dies, as it does on a lost link or an R00, a new one
+// pays the rest. Prints its running total on each line fed to its standard input, and at the end.
+//   node stream-send.cjs <btp url> <destination account> <shared secret, base64> <amount>
+require('./node20-shim.cjs')
+const PluginBtp = require('ilp-plugin-btp')
+const { createConnection } = require('ilp-protocol-stream')
+
+const say = (object) => process.stdout.write(JSON.stringify(object) + '\n')
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+const [url, destinationAccount, secret, amountText] = process.argv.slice(2)
+const total = BigInt(amountText)
+const PATIENCE_MS = 60000
+
+let done = 0n
+let delivered = 0n
+let connections = 0
+let current = null
+
+const sent = () => done + (current ? BigInt(current.totalSent) : 0n)
+
+async function payRest () {
+  connections += 1
+  // A STREAM connection takes its plugin along when it ends.
+  const plugin = new PluginBtp({ server: url, reconnectInterval: 500 })
+  await plugin.connect()
+  const connection = await createConnection({
+    plugin,
+    destinationAccount,
+    sharedSecret: Buffer.from(secret, 'base64'),
+    slippage: 0.05
+  })
+  current = connection
+  try {
+    const stream = connection.createStream()
+    const died = new Promise((resolve) => {
+      connection.on('error', resolve)
+      connection.on('close', resolve)
+      stream.on('error', resolve)
+    })
+    const paid = new Promise((resolve, reject) => {
+      stream.sendTotal((total - done).toString(), { timeout: PATIENCE_MS }).then(resolve, reject)
+    })
+    await Promise.race([paid, died.then((error) => { throw error || new Error('the connection closed') })])
+  } finally {
+    done += BigInt(connection.totalSent)
+    delivered += BigInt(connection.totalDelivered)
+    current = null
+    await Promise.race([connection.end().catch(() => {}), pause(1000)])
+    await connection.destroy().catch(() => {})
+  }
+}
+
+async function main () {
+  process.stdin.on('data', () => say({ sent: sent().toString(), connections }))
+  process.stdin.on('end', () => process.exit(1))
+  const until = Date.now() + PATIENCE_MS
+  while (done < total && Date.now() < until) {
+    try {
+      await payRest()
+    } catch (error) {
+      console.error(`connection ${connections} ended after ${done} of ${total}: ${error.message || error}`)
+      await pause(300)
+    }
+  }
+  say({ sent: done.toString(), delivered: delivered.toString(), connections, last: true })
+  process.exit(done >= total ? 0 : 1)
+}
+
+process.on('unhandledRejection', (error) => console.error(`unhandled: ${error && error.message}`))
+main().catch((error) => {
+  console.error(error)
+  process.exit(1)
+})
