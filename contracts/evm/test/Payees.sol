@@ -48,3 +48,12 @@ contract ReenteringPayee {
         } catch {}
     }
 }
+
+/// @dev Takes the money only when it has gas to spare, and gives the rest back when not: the payee that a caller could starve.
+contract CautiousPayee {
+    error TooLittleGas();
+
+    receive() external payable {
+        if (gasleft() < 29_000) revert TooLittleGas();
+    }
+}
