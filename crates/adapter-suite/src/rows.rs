@@ -46,6 +46,10 @@ pub const ROWS: &[Row] = &[
         check: net_off,
     },
     Row {
+        claim: "a lowering runs on through a release and a net-off, which lifts what it announced",
+        check: running_notice,
+    },
+    Row {
         claim: "a close waits for its notice, pays vouchers until then, and returns the rest",
         check: close,
     },
@@ -75,7 +79,7 @@ fn opening(world: &mut World<'_>) {
         peer_signer: world.rail.address(Party::Peer),
         peer_payout: world.rail.address(Party::Peer),
     };
-    assert_eq!(world.facts(Finality::Seen).first(), Some(&opened));
+    assert_eq!(world.facts_reported().first(), Some(&opened));
     assert_eq!(world.facts(Finality::Final), []);
     world.finalize();
     let last = world.facts(Finality::Final);
@@ -220,7 +224,7 @@ fn batch(world: &mut World<'_>) {
     ];
     world.done(Party::Stranger, &VaultRequest::Redeem(batch));
     assert_eq!(world.balance(Party::Peer), before + 150);
-    let facts = world.facts(Finality::Seen);
+    let facts = world.facts_reported();
     let redeemed = |lane, paid| VaultFact::Redeemed {
         serial: world.serial,
         lane,
@@ -268,7 +272,7 @@ fn lowering(world: &mut World<'_>) {
         ceiling: Amount::new(200),
         deadline,
     };
-    assert!(world.facts(Finality::Seen).contains(&announced));
+    assert!(world.facts_reported().contains(&announced));
     world.refused(Party::Operator, &lower(100), "NoticeRuns");
     world.refused(Party::Stranger, &finish, "TooEarly");
     let before = world.balance(Party::Peer);
@@ -287,7 +291,7 @@ fn lowering(world: &mut World<'_>) {
         released: false,
     };
     assert!(
-        world.facts(Finality::Seen).contains(&lowered),
+        world.facts_reported().contains(&lowered),
         "never under what was paid"
     );
     world.refused(Party::Peer, &world.redeem(lane, FUNDED), "NothingToPay");
@@ -317,7 +321,7 @@ fn release(world: &mut World<'_>) {
         ceiling: Amount::new(100),
         released: true,
     };
-    assert!(world.facts(Finality::Seen).contains(&lowered));
+    assert!(world.facts_reported().contains(&lowered));
     let again = world.ask(Party::Operator, &VaultRequest::Release(release, by_payee));
     assert_ne!(again, Answer::Done, "the nonce is used up");
 }
@@ -358,6 +362,57 @@ fn net_off(world: &mut World<'_>) {
     world.refused(Party::Stranger, &stale, "WrongPaid");
 }
 
+fn running_notice(world: &mut World<'_>) {
+    world.open();
+    let (serial, lane) = (world.serial, LaneId::Pool);
+    let announced = Amount::new(200);
+    world.done(
+        Party::Operator,
+        &VaultRequest::StartLowering {
+            serial,
+            lane,
+            ceiling: announced,
+        },
+    );
+    let release = Release {
+        serial,
+        lane,
+        ceiling: Amount::new(900),
+        nonce: 0,
+    };
+    let payee = world.rail.sign(Party::Peer, &world.rail.domain(), &release);
+    world.done(Party::Operator, &VaultRequest::Release(release, payee));
+    let (pool_paid, peer_paid) = (Amount::ZERO, Amount::ZERO);
+    let net_off = NetOff {
+        serial,
+        pool_paid,
+        peer_paid,
+        amount: Amount::new(50),
+    };
+    let pool = world
+        .rail
+        .sign(Party::Operator, &world.rail.domain(), &net_off);
+    let peer = world.rail.sign(Party::Peer, &world.rail.domain(), &net_off);
+    world.done(Party::Operator, &VaultRequest::NetOff(net_off, pool, peer));
+    world.rail.pass(CLOSE_PERIOD);
+    world.done(
+        Party::Stranger,
+        &VaultRequest::FinishLowering { serial, lane },
+    );
+    let lowered = |ceiling, released| VaultFact::Lowered {
+        serial,
+        lane,
+        ceiling,
+        released,
+    };
+    let facts = world.facts_reported();
+    assert!(
+        facts.contains(&lowered(Amount::new(900), true)),
+        "{facts:?}"
+    );
+    assert_eq!(facts.last(), Some(&lowered(Amount::new(250), false)));
+}
+
 fn close(world: &mut World<'_>) {
     world.open();
     world.done(Party::Peer, &world.deposit_request(FUNDED));
@@ -374,7 +429,7 @@ fn close(world: &mut World<'_>) {
         by: world.rail.address(Party::Peer),
         deadline,
     };
-    assert!(world.facts(Finality::Seen).contains(&announced));
+    assert!(world.facts_reported().contains(&announced));
     world.refused(
         Party::Operator,
         &VaultRequest::StartClose(serial),
@@ -396,7 +451,7 @@ fn close(world: &mut World<'_>) {
         pool_paid: Amount::new(300),
         peer_paid: Amount::new(100),
     };
-    assert!(world.facts(Finality::Seen).contains(&closed));
+    assert!(world.facts_reported().contains(&closed));
     let late = world.ask(Party::Peer, &world.redeem(LaneId::Pool, 400));
     assert_ne!(late, Answer::Done, "a closed channel pays nothing");
 }
@@ -451,7 +506,7 @@ fn key_change(world: &mut World<'_>) {
         paid: Amount::new(FUNDED),
     };
     assert!(
-        world.facts(Finality::Seen).contains(&redeemed),
+        world.facts_reported().contains(&redeemed),
         "the former key reaches the former ceiling"
     );
     world.refused(

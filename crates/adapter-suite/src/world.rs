@@ -1,6 +1,7 @@
 //! What a row needs to speak shortly: one channel on the rail under test.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// The first allotment and the deposit of each row's channel, in base units.
 pub(crate) const FUNDED: u128 = 1_000;
@@ -118,7 +119,20 @@ impl<'a> World<'a> {
         self.seen.iter().filter(ours).copied().collect()
     }
 
-    /// The channel's facts that reached exactly this depth, in order.
+    /// The channel's facts at whatever depth they were reported first, in order.
+    pub(crate) fn facts_reported(&mut self) -> Vec<VaultFact> {
+        let mut places = BTreeSet::new();
+        let first = |observation| match observation {
+            VaultObservation::Fact { fact, place, .. } if places.insert(place) => Some(fact),
+            VaultObservation::Fact { .. }
+            | VaultObservation::Retracted { .. }
+            | VaultObservation::Head(_)
+            | VaultObservation::DeepReorg { .. } => None,
+        };
+        self.reports().into_iter().filter_map(first).collect()
+    }
+
+    /// The channel's facts that were reported at this depth, in order.
     pub(crate) fn facts(&mut self, depth: Finality) -> Vec<VaultFact> {
         let at_depth = |observation| match observation {
             VaultObservation::Fact { fact, finality, .. } if finality == depth => Some(fact),

@@ -240,6 +240,7 @@ impl Channel {
     pub fn key_changed(&mut self, payer: Address) {
         self.key_change = None;
         self.payer = payer;
+        self.incoming.signer_replaced();
     }
 
     /// Notes that `step` was handed to an adapter, so that it is not asked for twice.

@@ -90,11 +90,13 @@ impl Lane {
         self.lowering
     }
 
-    /// The largest cumulative amount that is guaranteed: min(current, announced).
+    /// The largest cumulative amount that is guaranteed: min(current, max(announced, paid)).
     #[must_use]
     pub fn usable_ceiling(&self) -> Amount {
-        self.lowering
-            .map_or(self.ceiling, |lowering| lowering.ceiling.min(self.ceiling))
+        let announced = self
+            .lowering
+            .map_or(Amount::MAX, |lowering| lowering.ceiling.max(self.paid));
+        self.ceiling.min(announced)
     }
 
     /// What the ceiling still guarantees beyond the highest voucher.
@@ -124,7 +126,7 @@ impl Lane {
     /// What of [`Lane::redeemable`] is lost unless it is redeemed before the announced lowering.
     #[must_use]
     pub fn endangered(&self) -> Amount {
-        let kept = self.usable_ceiling().max(self.paid);
+        let kept = self.usable_ceiling();
         self.promised.min(self.ceiling).saturating_sub(kept)
     }
 
@@ -194,10 +196,20 @@ impl Lane {
         self.lowering = None;
     }
 
-    /// Absorbs that a lowering was executed, or agreed to by the payee, and the ceiling now is `ceiling`.
+    /// Absorbs that the announced lowering was executed, and the ceiling now is `ceiling`.
     pub fn lowered(&mut self, ceiling: Amount) {
         self.lowering = None;
         self.ceiling = ceiling;
+    }
+
+    /// Absorbs that the payee released the ceiling down to `ceiling`; an announcement that runs goes on running.
+    pub fn released(&mut self, ceiling: Amount) {
+        self.ceiling = ceiling;
+    }
+
+    /// Absorbs that what is held was signed by a replaced key: it stays redeemable, but no later raise covers it.
+    pub(crate) fn signer_replaced(&mut self) {
+        self.promised = self.promised.min(self.ceiling);
     }
 
     /// Absorbs what the chain has paid in all, at finality depth.
@@ -205,7 +217,7 @@ impl Lane {
         self.paid = self.paid.max(paid);
     }
 
-    /// Absorbs a net-off: paid and ceiling rise by `netted` alike, and no money moves.
+    /// Absorbs a net-off: paid, ceiling and an announced ceiling rise by `netted` alike, and no money moves.
     pub fn net_off(&mut self, netted: Amount) {
         self.ceiling = self.ceiling.saturating_add(netted);
         self.paid = self.paid.saturating_add(netted);

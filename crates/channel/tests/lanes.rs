@@ -124,6 +124,46 @@ fn a_net_off_pays_down_both_sides_without_moving_what_remains() {
 }
 
 #[test]
+fn a_notice_runs_on_through_net_offs_releases_and_payouts() {
+    let mut lane = Lane::default();
+    lane.ceiling_is(units(100));
+    lane.lowering_announced(Lowering {
+        ceiling: units(40),
+        deadline: Timestamp::new(9),
+    });
+    lane.net_off(units(25));
+    assert_eq!(
+        (lane.ceiling(), lane.usable_ceiling()),
+        (units(125), units(65))
+    );
+    lane.paid_is(units(80));
+    assert_eq!(lane.usable_ceiling(), units(80), "never under what is paid");
+    lane.released(units(90));
+    assert_eq!(
+        (lane.ceiling(), lane.usable_ceiling()),
+        (units(90), units(80))
+    );
+    lane.lowered(units(80));
+    assert_eq!((lane.ceiling(), lane.lowering()), (units(80), None));
+}
+
+#[test]
+fn a_raise_after_a_key_change_does_not_cover_what_the_old_key_signed_too_much() {
+    let mut channel = channel(100, 150);
+    channel.key_changed(Address::new([2; 20]));
+    channel.incoming.ceiling_is(units(500));
+    assert_eq!(
+        (channel.incoming.secured(), channel.incoming.redeemable()),
+        (units(100), units(100))
+    );
+    assert_eq!(
+        channel.incoming.may_hold(units(120)),
+        Ok(()),
+        "the new key starts from there"
+    );
+}
+
+#[test]
 fn a_close_notice_is_answered_at_once_and_then_finished() {
     let mut channel = channel(100, 80);
     assert_eq!(channel.next_step(Timestamp::new(0), &POLICY), Step::Nothing);
@@ -331,7 +371,8 @@ struct NaiveLane {
 
 impl NaiveLane {
     fn covered(&self) -> u64 {
-        self.announced
+        let announced = self.announced.map(|to| to.max(self.paid));
+        announced
             .into_iter()
             .chain([self.ceiling])
             .min()
@@ -353,7 +394,6 @@ proptest! {
                     lane.ceiling_is(Amount::from(naive.ceiling));
                 }
                 Deed::Announce(to) => {
-                    let to = to.max(naive.paid);
                     naive.announced = Some(to);
                     lane.lowering_announced(Lowering { ceiling: Amount::from(to), deadline: Timestamp::new(1) });
                 }
