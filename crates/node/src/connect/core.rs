@@ -249,9 +249,8 @@ impl Core {
         let first = !self.agreed;
         self.agreed = true;
         self.credit = terms.credit;
-        if self.live_serial().is_some_and(|serial| terms.serial == Some(serial)) {
-            self.held = terms.held;
-        }
+        let live = self.live_serial().is_some_and(|serial| terms.serial == Some(serial));
+        self.held = if live { terms.held } else { Amount::ZERO };
         let named = lasting(&terms);
         if self.state.terms.as_ref() != Some(&named) {
             self.record(Event::TermsNamed(Box::new(named)));
@@ -382,7 +381,8 @@ impl Core {
     }
 
     fn forward(&mut self, waiting: Waiting) {
-        let request = self.state.last_request.wrapping_add(1);
+        // The upper half of the ids is left to messages that are no packets.
+        let request = self.state.last_request.wrapping_add(1) & 0x7fff_ffff;
         let Waiting { software_request, packet, amount, expires_at, condition } = waiting;
         self.record(Event::Sent { request, software_request, amount, expires_at, condition });
         self.effects.push(Effect::Forward(request, packet));
@@ -612,7 +612,7 @@ impl Core {
     fn redeem_now(&mut self) {
         let Some(channel) = &self.state.channel else { return };
         let everything =
-            ChannelPolicy { redeem_threshold: Amount::new(1), claim_min: Amount::ZERO, ..self.policy.channel };
+            ChannelPolicy { redeem_threshold: self.policy.channel.claim_min.max(Amount::new(1)), ..self.policy.channel };
         if let Step::Redeem { amount, .. } = channel.next_step(self.chain_now, &everything) {
             self.redeem(amount);
         }

@@ -5,14 +5,122 @@
 //! packet from the pool that the pool has not secured within the limit granted to it. What it decides is in [`Core`],
 //! without I/O; the shell around it has the sockets, the key, the disk and the chain.
 
+mod chain;
+mod config;
 mod core;
 mod event;
+mod links;
+mod memory;
 mod reply;
+mod shell;
 mod state;
+mod status;
 
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use forebay_chain_evm::Key;
+use forebay_journal::Fault as JournalFault;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tracing::info;
+
 pub use self::core::{Command, Core, Effect, Policy};
+pub use config::{Chain, Config, Limits, Pool, Software};
 pub use event::Event;
+pub use memory::MemoryFault;
 pub use state::{Incoming, Outgoing, State};
+pub use status::{STATUS_FILE, View};
+
+use shell::{Input, Inputs, Shell};
+
+/// Why the peer's side does not start.
+#[derive(Debug, Error)]
+pub enum ConnectFault {
+    /// Its memory cannot be opened.
+    #[error(transparent)]
+    Memory(#[from] MemoryFault),
+    /// The chain or the vault is not as configured.
+    #[error(transparent)]
+    Chain(#[from] forebay_chain_evm::Fault),
+    /// The software's port cannot be listened on.
+    #[error("software.listen: {address} cannot be listened on: {source}; is another process using the port?")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The system gives no thread or folder.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A peer's side that runs until it is drained.
+pub struct RunningConnect {
+    listen: SocketAddr,
+    inputs: Inputs,
+    thread: JoinHandle<Result<(), JournalFault>>,
+}
+
+/// Opens the data directory, recovers, and stands in line. Must be called within a tokio runtime.
+///
+/// # Errors
+/// [`ConnectFault`], whose text says what to do.
+pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFault> {
+    crate::socket::install_tls();
+    let signer = key.address();
+    let (memory, state) = memory::Memory::open(&config.data_directory, signer)?;
+    let from = state.follow_from().max(config.chain.from_block);
+    let vault = chain::connect(&config, key.clone()).await?;
+    let address = config.software.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| ConnectFault::Listen { address, source })?;
+    let listen = listener.local_addr()?;
+    let (inputs, receiver) = shell::inputs();
+    let core = Core::new(config.policy(signer), state);
+    let status = status::Status::new(&config.data_directory, signer.to_string());
+    let runtime = tokio::runtime::Handle::current();
+    let shell = Shell::new((core, memory), (key, vault.clone()), (inputs.clone(), runtime), status);
+    let thread = std::thread::Builder::new().name("connect".into()).spawn(move || shell.run(&receiver))?;
+    tokio::spawn(chain::follow(vault, from, inputs.clone()));
+    tokio::spawn(links::serve_software(listener, config.software.token, inputs.clone()));
+    tokio::spawn(links::keep_pool(config.pool, inputs.clone()));
+    info!(%listen, %signer, "the peer's software may connect");
+    Ok(RunningConnect { listen, inputs, thread })
+}
+
+impl RunningConnect {
+    /// Where the peer's software connects.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Redeems whatever the pool's best voucher is worth now.
+    pub fn redeem(&self) {
+        // A thread that has ended has nothing to redeem.
+        let _ = self.inputs.give(Input::Command(Command::RedeemNow));
+    }
+
+    /// Whether it has ended by itself, which only a failing journal makes it do.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Redeems what is held, waits until no transaction is under way, snapshots, and ends.
+    ///
+    /// # Errors
+    /// The journal's fault that ended it.
+    pub async fn drain(self) -> Result<(), JournalFault> {
+        let _ = self.inputs.give(Input::Drain);
+        let ended = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        match ended {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => panic!("the connect thread met a bug; its report is above"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The peer's journal: batches of facts, and a snapshot now and then.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use borsh::BorshDeserialize;
+use forebay_channel::Address;
+use forebay_journal::{Fault, Journal, LocalDisk, OpenFault, Options};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::event::Event;
+use super::state::State;
+
+/// Small segments: a peer's side writes a few megabytes a day.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// Frames between two snapshots: what is read again in a fraction of a second.
+const SNAPSHOT_FRAMES: u64 = 50_000;
+
+/// Why the memory cannot be opened.
+#[derive(Debug, Error)]
+pub enum MemoryFault {
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenFault),
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+    /// A frame that this version cannot read.
+    #[error("{0} was not written by this version; start the version that wrote it, or restore a backup")]
+    Unknown(String),
+}
+
+/// The journal and its reader.
+pub(super) struct Memory {
+    journal: Journal,
+    frames: u64,
+}
+
+impl Memory {
+    /// Opens the journal of this signer and reads all it holds.
+    pub(super) fn open(directory: &Path, signer: Address) -> Result<(Self, State), MemoryFault> {
+        let storage = LocalDisk::open(directory.join("journal"))?;
+        let identity = Sha256::digest(format!("forebay connect {signer}")).into();
+        let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::new(identity) };
+        let (journal, mut recovery) = Journal::open(Arc::new(storage), options)?;
+        let mut state = State::default();
+        if let Some(snapshot) = recovery.snapshot.take() {
+            state = State::try_from_slice(&snapshot.state)
+                .map_err(|_| MemoryFault::Unknown(format!("the snapshot at frame {}", snapshot.head.sequence)))?;
+        }
+        let mut frames = 0;
+        while let Some(frame) = recovery.next_frame()? {
+            let events = Vec::<Event>::try_from_slice(frame.payload)
+                .map_err(|_| MemoryFault::Unknown(format!("frame {}", frame.sequence)))?;
+            events.iter().for_each(|event| state.evolve(event));
+            frames += 1;
+        }
+        Ok((Self { journal, frames }, state))
+    }
+
+    /// Makes facts durable; nothing that follows from them leaves before this returns [I7].
+    pub(super) fn keep(&mut self, events: &[Event]) -> Result<(), Fault> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let count = u32::try_from(events.len()).expect("a batch is small");
+        self.journal.append_with(|out| {
+            out.extend_from_slice(&count.to_le_bytes());
+            for event in events {
+                borsh::to_writer(&mut *out, event).expect("memory takes every byte");
+            }
+        })?;
+        self.frames += 1;
+        self.journal.sync()
+    }
+
+    /// Snapshots when enough frames have come together, or when asked to.
+    pub(super) fn snapshot(&mut self, state: &State, now: bool) -> Result<(), Fault> {
+        if !now && self.frames < SNAPSHOT_FRAMES {
+            return Ok(());
+        }
+        self.frames = 0;
+        let bytes = borsh::to_vec(state).expect("memory takes every byte");
+        let head = self.journal.head();
+        self.journal.snapshot(head, &bytes)
+    }
+}

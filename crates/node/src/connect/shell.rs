@@ -1,0 +1,326 @@
+//! The thread that owns the core and its journal, and what carries its effects out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use forebay_chain_evm::{Key, Vault};
+use forebay_channel::vault::VaultObservation;
+use forebay_channel::{LaneId, PROTOCOL, PeerMessage, Voucher};
+use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
+use forebay_ilp::{ErrorCode, Link, LinkEvent, PacketType};
+use forebay_journal::Fault;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Bytes;
+use tracing::{debug, error, info, warn};
+
+use super::chain;
+use super::core::{Command, Core, Effect};
+use super::event::Event;
+use super::links::Side;
+use super::memory::Memory;
+use super::reply::reject;
+use super::status::Status;
+use crate::wall;
+
+/// Inputs that wait for the core; the sockets slow down when it is full.
+const INPUTS_MAX: usize = 4_096;
+/// Inputs that share one sync.
+const BATCH_MAX: usize = 512;
+/// How often time passes for the core.
+const TICK: Duration = Duration::from_millis(100);
+/// Request ids from here on are messages, below it packets.
+const MESSAGES_FROM: u32 = 0x8000_0000;
+
+/// What the shell hands to the core's thread.
+pub(super) enum Input {
+    Up { side: Side, generation: u64, link: Link, frames: mpsc::Sender<Vec<u8>> },
+    Down { side: Side, generation: u64 },
+    Frame { side: Side, generation: u64, bytes: Bytes },
+    Chain(VaultObservation),
+    Command(Command<'static>),
+    /// Redeem what can be redeemed, wait for it, and end.
+    Drain,
+}
+
+/// The way to the core's thread.
+#[derive(Clone)]
+pub(super) struct Inputs {
+    sender: SyncSender<Input>,
+    generations: Arc<AtomicU64>,
+    closed: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// The core's thread has ended.
+pub(super) struct Gone;
+
+impl Inputs {
+    pub(super) fn give(&self, input: Input) -> Result<(), Gone> {
+        // The queue drains within a sync or two; waiting for it is what slows a fast socket down.
+        self.sender.send(input).map_err(|_| Gone)
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// The queue to the core's thread.
+pub(super) fn inputs() -> (Inputs, Receiver<Input>) {
+    let (sender, receiver) = sync_channel(INPUTS_MAX);
+    (Inputs { sender, generations: Arc::default(), closed: Arc::default() }, receiver)
+}
+
+struct OpenLink {
+    generation: u64,
+    link: Link,
+    frames: mpsc::Sender<Vec<u8>>,
+}
+
+/// All that the core's thread owns.
+pub(super) struct Shell {
+    pub(super) core: Core,
+    pub(super) memory: Memory,
+    pub(super) key: Key,
+    pub(super) vault: Arc<Vault>,
+    pub(super) inputs: Inputs,
+    pub(super) runtime: Handle,
+    pub(super) status: Status,
+    pool: Option<OpenLink>,
+    software: Option<OpenLink>,
+    last_message: u32,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    draining: bool,
+}
+
+impl Shell {
+    pub(super) fn new(
+        (core, memory): (Core, Memory),
+        (key, vault): (Key, Arc<Vault>),
+        (inputs, runtime): (Inputs, Handle),
+        status: Status,
+    ) -> Self {
+        Self {
+            core,
+            memory,
+            key,
+            vault,
+            inputs,
+            runtime,
+            status,
+            pool: None,
+            software: None,
+            last_message: 0,
+            events: Vec::new(),
+            effects: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// Runs until it is drained.
+    ///
+    /// # Errors
+    /// When the journal fails: nothing more may leave.
+    pub(super) fn run(mut self, receiver: &Receiver<Input>) -> Result<(), Fault> {
+        let outstanding: Vec<Effect> = self.core.outstanding().collect();
+        outstanding.into_iter().for_each(|effect| self.carry_out(effect));
+        let result = self.serve(receiver);
+        self.inputs.closed.store(true, Ordering::Relaxed);
+        result
+    }
+
+    fn serve(&mut self, receiver: &Receiver<Input>) -> Result<(), Fault> {
+        loop {
+            if let Ok(first) = receiver.recv_timeout(TICK) {
+                self.take(first);
+                for input in receiver.try_iter().take(BATCH_MAX) {
+                    self.take(input);
+                }
+            }
+            self.decide(Command::Tick);
+            self.release()?;
+            self.status.write(&self.core, self.pool.is_some(), self.software.is_some());
+            if self.draining && self.core.outstanding().next().is_none() {
+                return self.memory.snapshot(self.core.state(), true);
+            }
+        }
+    }
+
+    fn decide(&mut self, command: Command<'_>) {
+        self.core.handle(wall::now(), command, &mut self.events, &mut self.effects);
+    }
+
+    /// Makes the batch durable, then carries out what follows from it [I7].
+    fn release(&mut self) -> Result<(), Fault> {
+        let events = std::mem::take(&mut self.events);
+        self.memory.keep(&events).inspect_err(|fault| error!("the journal failed, so this process ends: {fault}"))?;
+        for event in &events {
+            if let Event::DemandSettled { id, .. } = event {
+                let (vault, id) = (Arc::clone(&self.vault), *id);
+                self.runtime.spawn(async move {
+                    if let Err(fault) = vault.account().forget(id).await {
+                        warn!("transaction {} stays in the record: {fault}", id.value());
+                    }
+                });
+            }
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.drain(..).for_each(|effect| self.carry_out(effect));
+        self.effects = effects;
+        self.memory.snapshot(self.core.state(), false)
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Up { side, generation, link, frames } => {
+                *self.side(side) = Some(OpenLink { generation, link, frames });
+                info!(?side, "connected");
+                self.decide(if side == Side::Pool { Command::PoolUp } else { Command::SoftwareUp });
+            }
+            Input::Down { side, generation } => {
+                if self.side(side).as_ref().is_some_and(|link| link.generation == generation) {
+                    *self.side(side) = None;
+                    info!(?side, "disconnected");
+                    self.decide(if side == Side::Pool { Command::PoolDown } else { Command::SoftwareDown });
+                }
+            }
+            Input::Frame { side, generation, bytes } => self.take_frame(side, generation, &bytes),
+            Input::Chain(observation) => self.decide(Command::Chain(observation)),
+            Input::Command(command) => self.decide(command),
+            Input::Drain => {
+                self.draining = true;
+                self.decide(Command::RedeemNow);
+            }
+        }
+    }
+
+    fn side(&mut self, side: Side) -> &mut Option<OpenLink> {
+        match side {
+            Side::Pool => &mut self.pool,
+            Side::Software => &mut self.software,
+        }
+    }
+
+    fn take_frame(&mut self, side: Side, generation: u64, bytes: &[u8]) {
+        let Some(mut open) = self.side(side).take_if(|open| open.generation == generation) else { return };
+        match open.link.receive(bytes) {
+            Ok(event) => self.take_event(side, &open, event),
+            Err(error) => debug!(?side, "a frame was passed over: {error}"),
+        }
+        *self.side(side) = Some(open);
+    }
+
+    fn take_event(&mut self, side: Side, open: &OpenLink, event: LinkEvent<'_>) {
+        match (side, event) {
+            (Side::Pool, LinkEvent::Prepare(id, prepare)) => {
+                self.decide(Command::PoolPrepare(id.0, prepare.packet, prepare.view));
+            }
+            (Side::Pool, LinkEvent::Fulfill(id, fulfill)) => {
+                self.decide(Command::PoolFulfill(id.0, fulfill.packet, fulfill.view));
+            }
+            (Side::Pool, LinkEvent::Reject(id, reject)) => self.decide(Command::PoolReject(id.0, reject.packet)),
+            (Side::Pool, LinkEvent::InvalidReply(id, _)) => {
+                self.decide(Command::PoolReject(id.0, &reject(ErrorCode::T00InternalError, "an unreadable reply")));
+            }
+            (Side::Pool, LinkEvent::Error(id, error)) if id.0 >= MESSAGES_FROM => {
+                warn!("the pool refused a message: {}", String::from_utf8_lossy(error.data));
+            }
+            (Side::Pool, LinkEvent::Error(id, _)) => {
+                self.decide(Command::PoolReject(id.0, &reject(ErrorCode::T00InternalError, "the pool failed")));
+            }
+            (Side::Pool, LinkEvent::Message(id, data)) => {
+                send(open, |out| btp::encode_response(out, id, &[]));
+                self.hear(data.find(PROTOCOL).map(|entry| entry.data));
+            }
+            (Side::Pool, LinkEvent::Response(_, data)) => self.hear(data.find(PROTOCOL).map(|entry| entry.data)),
+            (Side::Software, LinkEvent::Prepare(id, prepare)) => {
+                self.decide(Command::SoftwarePrepare(id.0, prepare.packet, prepare.view));
+            }
+            (Side::Software, LinkEvent::Fulfill(id, fulfill)) => {
+                self.decide(Command::SoftwareFulfill(id.0, fulfill.packet, fulfill.view));
+            }
+            (Side::Software, LinkEvent::Reject(id, reject)) => {
+                self.decide(Command::SoftwareReject(id.0, reject.packet));
+            }
+            (Side::Software, LinkEvent::InvalidReply(id, _) | LinkEvent::Error(id, _)) => {
+                self.decide(Command::SoftwareReject(id.0, &reject(ErrorCode::T00InternalError, "an unreadable reply")));
+            }
+            (_, LinkEvent::InvalidPrepare(id, error)) => {
+                let packet = reject(ErrorCode::F01InvalidPacket, &error.to_string());
+                send(open, |out| open.link.encode_ilp(out, PacketType::Reject, id, &packet));
+            }
+            (Side::Software, LinkEvent::Message(id, _)) | (_, LinkEvent::Transfer(id, ..)) => {
+                let text = "only ILP packets pass here";
+                send(open, |out| {
+                    btp::encode_error(out, id, ErrorKind::NotAccepted, wall::now(), text).expect("before the year 10000");
+                });
+            }
+            (Side::Software, LinkEvent::Response(..))
+            | (_, LinkEvent::AuthRequested { .. } | LinkEvent::Authenticated | LinkEvent::AuthRefused(_)) => {}
+        }
+    }
+
+    fn hear(&mut self, bytes: Option<&[u8]>) {
+        let Some(bytes) = bytes else { return };
+        match PeerMessage::decode(bytes) {
+            Some(message) => self.decide(Command::PoolSays(message)),
+            None => warn!("the pool said something that this version does not understand"),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Forward(request, packet) => self.send_ilp(Side::Pool, PacketType::Prepare, request, &packet),
+            Effect::Deliver(request, packet) => self.send_ilp(Side::Software, PacketType::Prepare, request, &packet),
+            Effect::AnswerPool(request, packet) => self.send_ilp(Side::Pool, PacketType::Fulfill, request, &packet),
+            Effect::AnswerSoftware(request, packet) => {
+                self.send_ilp(Side::Software, PacketType::Fulfill, request, &packet);
+            }
+            Effect::SignVoucher(serial, amount) => {
+                let voucher = Voucher { serial, lane: LaneId::Peer, amount };
+                let signature = self.key.sign_message(self.vault.domain(), &voucher).0;
+                self.say(&PeerMessage::Voucher { serial, amount, signature });
+            }
+            Effect::Say(message) => self.say(&message),
+            Effect::Transact(id, request) => {
+                let (vault, inputs) = (Arc::clone(&self.vault), self.inputs.clone());
+                self.runtime.spawn(chain::transact(vault, id, request, inputs));
+            }
+            Effect::Alarm(text) => {
+                warn!("{text}");
+                self.status.alarm(text);
+            }
+        }
+    }
+
+    /// Answers of both kinds travel in the same frame, so that `Fulfill` stands for either here.
+    fn send_ilp(&mut self, side: Side, packet_type: PacketType, request: u32, packet: &[u8]) {
+        if let Some(open) = self.side(side) {
+            send(open, |out| open.link.encode_ilp(out, packet_type, RequestId(request), packet));
+        }
+    }
+
+    fn say(&mut self, message: &PeerMessage) {
+        self.last_message = self.last_message.wrapping_add(1) & !MESSAGES_FROM;
+        let id = RequestId(MESSAGES_FROM | self.last_message);
+        if let Some(open) = &self.pool {
+            send(open, |out| btp::encode_message(out, id, &[Entry::bytes(PROTOCOL, &message.encode())]));
+        }
+    }
+}
+
+fn send(open: &OpenLink, encode: impl FnOnce(&mut Vec<u8>)) {
+    let mut frame = Vec::new();
+    encode(&mut frame);
+    // A link that is gone, or too slow, is told of by its own end; what matters is said again on the next one.
+    if open.frames.try_send(frame).is_err() {
+        debug!("a frame for a link that is gone was dropped");
+    }
+}
