@@ -38,6 +38,7 @@ contract Actor is VaultTest {
     uint256 public moneyOut;
     mapping(address payee => uint256) public owedTo; // reclaim
     uint256 public unclaimed;
+    mapping(uint24 cohort => uint256) public claims; // how many were made: each leaves less than one base unit behind
     uint128 public indexBefore = uint128(RAY);
     mapping(string call => uint256) public succeeded;
     address[] public members;
@@ -146,6 +147,7 @@ contract Actor is VaultTest {
         uint256 got = vault.reclaimOf(member) + balance(member) - before;
         ok(got == 0 || (id == count - 1 && got == coming), "what it had coming is paid when it joins again");
         unclaimed -= got;
+        claims[id]++;
         paidOut(member, got);
         done("requestExit");
     }
@@ -172,6 +174,7 @@ contract Actor is VaultTest {
             eq(vault.claimExit(cohort, member), claimable, "the view knows");
             if (claimable == 0) continue;
             unclaimed -= claimable;
+            claims[cohort]++;
             paidOut(member, claimable);
             done("claimExit");
         }
