@@ -25,6 +25,7 @@ pragma solidity 0.8.37;
 /// - Amounts of lanes fit into 96 bits over a channel's life (79 thousand million tokens of 18 decimals); everything else into 128.
 /// - Whoever counts on a ceiling counts the lesser of the current one and the one announced by a running notice, at finality depth.
 /// - The watch on notices is kept: a voucher not redeemed before a notice is executed is lost to the payee from then on.
+/// - Cohorts are numbered in 24 bits: one a day, and one more each time that a day's cohort was paid and somebody asks again.
 /// - The operator accrues often and in small steps: whoever deposits just before a rise earns it, at the cost of the shares.
 /// - Signing keys are ordinary accounts (secp256k1). Signatures are compact (EIP-2098), which leaves one form of each.
 ///
@@ -223,7 +224,8 @@ interface IVault {
     /// every unpaid unit gets the same. Never reverts for want of money.
     function payExits(uint24 cohortsMax) external returns (uint128 amount);
 
-    /// Pays out what a member has coming from a cohort; by anybody, to the member. Returns 0 when there is nothing.
+    /// Pays out what a member has coming from a cohort; by anybody, to the member. Returns 0 when there is nothing. A claim is rounded
+    /// down, so each may leave less than one base unit behind in the cohort.
     function claimExit(uint24 cohort, address member) external returns (uint128 amount);
 
     /// Lets the index rise, at most by indexRateMaxRayPerDay of itself a day, for the time since the last rise, at most one day of it.
