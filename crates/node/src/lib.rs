@@ -4,17 +4,22 @@
 //! durable in between. All the I/O of a pool process is here or in the adapters that this crate starts: sockets in
 //! `link` and `admin`, the disk through the journal, chains through their adapters, the clock in `wall`.
 
+mod admin;
 mod chain;
 mod clock;
 mod config;
+pub mod connect;
 mod core;
 mod link;
 mod node;
+mod prices;
 mod signer;
 mod socket;
 mod wall;
 
-pub use config::{Config, ConfigFault};
-pub use core::{CommandFault, CoreHandle, Count, Ending, Figures};
+pub use chain::ChainFault;
+pub use clock::ClockFault;
+pub use config::{ChainConfig, Config, ConfigFault, Limits, PriceSource};
+pub use core::{CommandFault, Connected, CoreHandle, Count, Ending, Figures};
 pub use link::Uplink;
 pub use node::{Keys, Node, RunningNode, StartFault};

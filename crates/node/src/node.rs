@@ -3,22 +3,25 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use forebay_chain_evm::Key;
 use forebay_channel::Address;
 use forebay_journal::{Fault, Journal, LocalDisk, OpenFault, Options, Recovery, Storage};
-use forebay_pool::{Sequencer, State};
-use forebay_quantity::{Milliseconds, Timestamp};
+use forebay_pool::{AssetDefinition, FactAt, Sequencer, State};
+use forebay_quantity::{AssetId, Milliseconds, Timestamp};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::admin::{self, Office};
+use crate::chain::{self, ChainFault, Chains};
 use crate::clock::{self, ClockFault};
 use crate::config::Config;
 use crate::core::{self, CoreHandle, CoreParts, Ending, Figures, Input, Outside, core_queue};
 use crate::link::{self, Directory, Shared};
-use crate::{signer, socket, wall};
+use crate::{prices, signer, socket, wall};
 
 /// What the process may sign with.
 #[derive(Debug, Clone)]
@@ -50,6 +53,9 @@ pub enum StartFault {
         /// The key in the journal.
         founded: Address,
     },
+    /// A chain or a vault cannot be used.
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
     /// The clock is not believed.
     #[error(transparent)]
     Clock(#[from] ClockFault),
@@ -73,6 +79,7 @@ pub struct Node;
 /// A node that runs until it is drained.
 pub struct RunningNode {
     btp_address: SocketAddr,
+    admin_address: SocketAddr,
     core: CoreHandle,
     figures: Arc<Figures>,
     core_thread: JoinHandle<Ending>,
@@ -101,13 +108,20 @@ impl Node {
         let sequencer = recover(recovery)?;
         check(sequencer.state(), &keys, &config)?;
         let listener = listen(config.btp_listen).await?;
-        let btp_address = listener.local_addr()?;
+        let admin_listener = listen(config.admin_listen).await?;
+        let (btp_address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+        let token = admin::open_token(&config.data_directory)?;
         let (core, inputs) = core_queue();
         let directory = Arc::new(Directory::default());
         directory.follow(sequencer.state());
         let figures = Arc::new(Figures::default());
+        let listed = listed_assets(sequencer.state());
+        let limits = config.limits.clone();
+        let behind_ms = limits.clock_ahead_max_ms;
+        let chains = Chains::connect(&config.chains, &keys.pool, &config.data_directory, core.clone(), behind_ms).await?;
+        let chains = Arc::new(chains);
         let (vouchers, _signer) = signer::start(keys.pool, core.clone())?;
-        let (chain, _requests) = mpsc::unbounded_channel();
+        let (chain, requests) = mpsc::unbounded_channel();
         let core_thread = core::start(CoreParts {
             inputs,
             sequencer,
@@ -115,16 +129,34 @@ impl Node {
             directory: Arc::clone(&directory),
             figures: Arc::clone(&figures),
             outside: Outside { vouchers, chain },
-            snapshot_frames: config.limits.snapshot_frames,
+            snapshot_frames: limits.snapshot_frames,
         })?;
         let (stop, stopped) = watch::channel(false);
+        for (asset, definition, cursor) in listed {
+            if !chains.knows(definition.chain_id) {
+                warn!(asset = %definition.code, "chain {} is not configured: this asset's vault is not followed", definition.chain_id);
+                continue;
+            }
+            chains.attach(asset, &definition, cursor).await?;
+        }
+        tokio::spawn(chain::dispatch(Arc::clone(&chains), requests));
+        prices::start(config.prices, &core, &figures, &stopped);
+        let office = Office {
+            core: core.clone(),
+            figures: Arc::clone(&figures),
+            chains,
+            token,
+            btp: format!("ws://{btp_address}/"),
+            began: Instant::now(),
+        };
+        tokio::spawn(admin::serve(admin_listener, Arc::new(office), stopped.clone()));
         let shared = Arc::new(Shared::new(core.clone(), directory, Arc::clone(&figures)));
-        tokio::spawn(link::serve(listener, Arc::clone(&shared), config.limits.connections_max, stopped.clone()));
+        tokio::spawn(link::serve(listener, Arc::clone(&shared), limits.connections_max, stopped.clone()));
         for uplink in config.uplinks {
             tokio::spawn(link::keep_dialled(uplink, Arc::clone(&shared), stopped.clone()));
         }
-        info!(%btp_address, "serving");
-        Ok(RunningNode { btp_address, core, figures, core_thread, stop, drain_max_ms: config.limits.drain_max_ms })
+        info!(%btp_address, %admin_address, "serving");
+        Ok(RunningNode { btp_address, admin_address, core, figures, core_thread, stop, drain_max_ms: limits.drain_max_ms })
     }
 }
 
@@ -132,6 +164,11 @@ impl RunningNode {
     /// Where BTP is served.
     pub fn btp_address(&self) -> SocketAddr {
         self.btp_address
+    }
+
+    /// Where the operator's interface is served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
     }
 
     /// The way to the core.
@@ -199,10 +236,15 @@ fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
 fn check(state: &State, keys: &Keys, config: &Config) -> Result<(), StartFault> {
     clock::check_not_behind(wall::now(), last_stamp(state), config.limits.clock_behind_max_ms)?;
     let ours = keys.pool.address();
-    match state.genesis().map(|genesis| genesis.pool_signer) {
-        Some(founded) if founded != ours => Err(StartFault::OtherKey { ours, founded }),
-        Some(_) | None => Ok(()),
+    let Some(genesis) = state.genesis() else { return Ok(()) };
+    if genesis.pool_signer != ours {
+        return Err(StartFault::OtherKey { ours, founded: genesis.pool_signer });
     }
+    Ok(())
+}
+
+fn listed_assets(state: &State) -> Vec<(AssetId, AssetDefinition, Option<FactAt>)> {
+    state.assets().map(|(id, asset)| (id, asset.definition.clone(), asset.vault.cursor)).collect()
 }
 
 fn last_stamp(state: &State) -> Timestamp {

@@ -15,7 +15,7 @@ use forebay_quantity::{PeerId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{error, info, warn};
 
-pub use figures::{Count, Figures};
+pub use figures::{Connected, Count, Figures};
 pub(crate) use input::{Asked, Input, Query, core_queue};
 pub use input::{CommandFault, CoreHandle};
 pub(crate) use post::{Outside, Post};
@@ -233,6 +233,7 @@ impl Core {
             Ok(()) => {
                 self.figures.syncs.add(1);
                 self.figures.records.add(records);
+                self.figures.frames.set(self.journal.head().sequence.0);
                 self.frames_since_snapshot += 1;
                 self.release();
                 self.snapshot_when_due();

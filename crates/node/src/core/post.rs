@@ -141,6 +141,7 @@ impl Post {
         match effect {
             Effect::Forward { packet, peer, amount, expires_at } => self.forward(packet, peer, amount, expires_at),
             Effect::RelayFulfill { packet, peer, request, preimage } => {
+                self.figures.fulfilled.add(1);
                 let source = self.answer_source(packet);
                 self.relay_fulfill(source, peer, request, &preimage);
             }
@@ -289,6 +290,7 @@ impl Post {
                 warn!(peer = peer.0, "the link is gone or reads too slowly: it is dropped");
                 self.figures.slow_links.add(1);
                 self.links[peer.0 as usize] = None;
+                self.figures.connected.note(peer, false);
             }
         }
         assert!(self.sources.is_empty(), "[I7] every accepted item had its effect, or was refused");
@@ -312,6 +314,7 @@ impl Post {
         // The link before it, if any, sees its queue closed and ends.
         self.links[place] =
             Some(LinkSide { link, dialect, out, frames: OutFrames::default(), is_touched, wants_terms: false });
+        self.figures.connected.note(peer, true);
         let owed = state.peer(peer).and_then(|account| account.voucher_owed(peer));
         if let Some(effect) = owed {
             self.carry_out(effect);
@@ -322,6 +325,7 @@ impl Post {
         let Some(place) = self.links.get_mut(peer.0 as usize) else { return };
         if place.as_ref().is_some_and(|side| side.link == link) {
             *place = None;
+            self.figures.connected.note(peer, false);
         }
     }
 
