@@ -1,2 +1,176 @@
-//! The `forebay` command.
-fn main() {}
+//! The forebay command: a pool's node, a peer's own side, and what their operators and LPs type.
+//!
+//! Here are arguments, messages and exit codes. What money does is decided in `forebay-pool` and in
+//! `forebay_node::connect`; servers listen on this machine unless a configuration says otherwise.
+#![forbid(unsafe_code)]
+
+mod chain;
+mod check;
+mod client;
+mod connect;
+mod demo;
+mod founding;
+mod keys;
+mod operator;
+mod output;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use client::Client;
+use keys::Passphrase;
+
+/// Liquidity for Interledger: one pool, payment channels to each connector, swaps in between.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, arg_required_else_help = true)]
+struct Cli {
+    /// Configuration file of the pool.
+    #[arg(
+        long,
+        global = true,
+        env = "FOREBAY_CONFIG",
+        default_value = "forebay.toml"
+    )]
+    config: PathBuf,
+    /// Answer with exactly one JSON object or list on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    passphrase: Passphrase,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Found a pool: key, configuration, data directory.
+    Init(founding::Init),
+    /// Run the pool until SIGTERM or Ctrl-C.
+    Run,
+    /// A peer's own side: stand in line between its connector and a pool.
+    Connect(connect::Connect),
+    /// Accounts with connectors.
+    #[command(subcommand)]
+    Peers(operator::Peers),
+    /// Assets of the pool.
+    #[command(subcommand)]
+    Assets(operator::Assets),
+    /// How the running pool is.
+    Status,
+    /// Balances, reserves, and what a stolen key would cost now.
+    Books,
+    /// An LP's side of a vault, with the LP's own key.
+    #[command(subcommand)]
+    Lp(chain::Lp),
+    /// Vault contracts.
+    #[command(subcommand)]
+    Vault(chain::Vaults),
+    /// Key files.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Is what was configured fit to run?
+    #[command(subcommand)]
+    Config(check::Check),
+    /// The main job on a local chain, from deposit to exit, with a crash in the middle.
+    Demo(demo::Demo),
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Make a key file for an LP or a peer.
+    New {
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Show a key file's address; needs no passphrase.
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("forebay: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    let Cli {
+        config,
+        json,
+        passphrase,
+        command,
+    } = cli;
+    let threads = 2;
+    match command {
+        Command::Init(init) => init.run(&passphrase),
+        Command::Run => run::run(&config, &passphrase),
+        Command::Connect(connect) => connect.run(&passphrase, json),
+        Command::Peers(peers) => {
+            runtime(1)?.block_on(async { peers.run(&Client::of(&config)?, json).await })
+        }
+        Command::Assets(assets) => {
+            runtime(1)?.block_on(async { assets.run(&Client::of(&config)?, json).await })
+        }
+        Command::Status => {
+            runtime(1)?.block_on(async { operator::status(&Client::of(&config)?, json).await })
+        }
+        Command::Books => {
+            runtime(1)?.block_on(async { operator::books(&Client::of(&config)?, json).await })
+        }
+        Command::Lp(lp) => runtime(threads)?.block_on(lp.run(&passphrase, json)),
+        Command::Vault(vault) => runtime(threads)?.block_on(vault.run(&passphrase, json)),
+        Command::Keys(keys) => keys.run(&passphrase, json),
+        Command::Config(check) => runtime(1)?.block_on(check.run(&config, json)),
+        Command::Demo(demo) => runtime(threads)?.block_on(demo.run(json)),
+    }
+}
+
+impl Keys {
+    fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
+        let address = match self {
+            Self::New { file } => keys::create(&file, passphrase)?.address().to_string(),
+            Self::Show { file } => keys::address(&file)?,
+        };
+        output::show(json, &serde_json::json!({ "address": address }), |_| {
+            println!("{address}")
+        })
+    }
+}
+
+/// A runtime for commands and processes.
+pub(crate) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .enable_all()
+        .build()?)
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(crate) async fn stop_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

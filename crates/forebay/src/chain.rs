@@ -1,0 +1,359 @@
+//! What the command line does on a chain with a key of its own: deploys vaults, and the LP's side of one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand};
+use forebay_chain_evm::{
+    Account, AccountSettings, FileStore, Inclusion, RpcNodes, Vault, VaultParameters,
+};
+use forebay_channel::vault::VaultRequest;
+use forebay_channel::{Address, Finality};
+use forebay_market::RAY;
+use forebay_quantity::{Amount, EffectId};
+use serde::Serialize;
+
+use crate::keys::{self, Passphrase};
+use crate::output::show;
+
+/// A key and the chain it acts on.
+#[derive(Debug, Args)]
+pub(crate) struct OnChain {
+    /// The key file that signs and pays for gas; `forebay keys new` makes one.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The chain's JSON-RPC.
+    #[arg(long, value_name = "URL")]
+    rpc: String,
+    /// EVM chain id.
+    #[arg(long)]
+    chain_id: u64,
+}
+
+impl OnChain {
+    async fn account(&self, passphrase: &Passphrase) -> Result<Arc<Account>> {
+        let key = keys::open(&self.key, passphrase)?;
+        let mut settings = AccountSettings::new(RpcNodes::own(&self.rpc), self.chain_id);
+        settings.poll_interval = Duration::from_millis(250);
+        let store = FileStore::open(beside(&self.key))
+            .context("the record of sent transactions beside the key file")?;
+        forebay_chain_evm::install_tls();
+        Ok(Arc::new(
+            Account::connect(settings, key, Box::new(store)).await?,
+        ))
+    }
+}
+
+/// Transactions are recorded beside the key that sent them, so that a killed command is not repeated blindly.
+fn beside(key: &Path) -> PathBuf {
+    let mut name = key.file_name().unwrap_or_default().to_owned();
+    name.push(".sent");
+    key.with_file_name(name)
+}
+
+/// A new effect: the command line does each thing once, and says so before it returns.
+fn new_effect() -> Result<EffectId> {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock stands before 1970")?;
+    Ok(EffectId(u64::try_from(since_epoch.as_nanos())?))
+}
+
+fn checked(what: &str, included: Inclusion) -> Result<Inclusion> {
+    ensure!(
+        included.succeeded,
+        "{what} was refused by the vault (transaction {}); nothing happened but the fee",
+        included.transaction
+    );
+    Ok(included)
+}
+
+/// Vault contracts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vaults {
+    /// Deploy a vault for one asset. It is immutable and has no owner: check every number.
+    Deploy {
+        #[command(flatten)]
+        on: OnChain,
+        /// The operator's address (the pool's key), which opens channels and raises allotments.
+        #[arg(long)]
+        operator: Address,
+        /// The token; left out for the chain's own coin.
+        #[arg(long)]
+        token: Option<Address>,
+        /// The one invited share holder, who bears the first loss.
+        #[arg(long)]
+        share_holder: Option<Address>,
+        /// Free money never falls below this part of the note claims, in basis points.
+        #[arg(long, default_value_t = 2_000)]
+        floor_bps: u16,
+        /// Every notice on a channel runs this long, in seconds.
+        #[arg(long, default_value_t = 86_400)]
+        close_period_s: u32,
+        /// A cohort of exits unpaid for longer stops every raise, in seconds.
+        #[arg(long, default_value_t = 604_800)]
+        exit_notice_s: u32,
+        /// An allotment's term ends at most this far ahead, in seconds.
+        #[arg(long, default_value_t = 1_209_600)]
+        term_max_s: u32,
+        /// The note index rises at most this much a day, in parts per million.
+        #[arg(long, default_value_t = 1_000)]
+        index_rate_max_ppm: u32,
+        /// The least note deposit, in base units.
+        #[arg(long, default_value_t = 1)]
+        note_min: u128,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Deployed {
+    vault: String,
+    block: u64,
+}
+
+impl Vaults {
+    pub(crate) async fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
+        let Self::Deploy {
+            on,
+            operator,
+            token,
+            share_holder,
+            floor_bps,
+            close_period_s,
+            exit_notice_s,
+            term_max_s,
+            index_rate_max_ppm,
+            note_min,
+        } = self;
+        let account = on.account(passphrase).await?;
+        let parameters = VaultParameters {
+            asset: token,
+            operator,
+            share_holder,
+            floor_bps,
+            close_period_s,
+            exit_notice_s,
+            term_max_s,
+            index_rate_max_ray_per_day: u128::from(index_rate_max_ppm) * (RAY / 1_000_000),
+            note_min: Amount::new(note_min),
+            bucket_capacity: Amount::ZERO,
+            bucket_refill_per_day: Amount::ZERO,
+            heartbeat_max_s: 0,
+            committee_spend: 0,
+            committee_freeze: 0,
+            committee: Vec::new(),
+        };
+        let deployed = account
+            .deploy_vault(new_effect()?, &parameters, Finality::Final)
+            .await?;
+        let deployed = Deployed {
+            vault: deployed.address.to_string(),
+            block: deployed.block.0,
+        };
+        show(json, &deployed, |deployed| {
+            println!(
+                "The vault is {}, created in block {}.",
+                deployed.vault, deployed.block
+            )
+        })
+    }
+}
+
+/// An LP's side of a vault.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lp {
+    /// Deposit: notes, or with --share the invited holder's first-loss capital.
+    Deposit {
+        #[command(flatten)]
+        at: AtVault,
+        /// In the chain's base units.
+        amount: Amount,
+        /// As the invited share holder.
+        #[arg(long)]
+        share: bool,
+    },
+    /// Leave: locks note units, pays the oldest cohorts from free money, and claims what is due.
+    Withdraw {
+        #[command(flatten)]
+        at: AtVault,
+        /// Note units; all when left out.
+        units: Option<Amount>,
+    },
+    /// Show a position.
+    Show {
+        #[command(flatten)]
+        at: AtVault,
+    },
+}
+
+/// A vault, and who acts on it.
+#[derive(Debug, Args)]
+pub(crate) struct AtVault {
+    #[command(flatten)]
+    on: OnChain,
+    /// The vault's address.
+    #[arg(long)]
+    vault: Address,
+}
+
+/// An LP's position in one vault, in base units.
+#[derive(Debug, Serialize)]
+struct Position {
+    lp: String,
+    units: String,
+    worth: String,
+    index: String,
+    leaving: Vec<Leaving>,
+    share_units: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Leaving {
+    cohort: u32,
+    units_unpaid: String,
+    claimable: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Paid {
+    cohort: u32,
+    units_locked: String,
+    paid: String,
+    units_unpaid: String,
+}
+
+/// Cohorts that one withdrawal pays at most.
+const COHORTS_PAID_MAX: u32 = 8;
+
+impl Lp {
+    pub(crate) async fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
+        let at = match &self {
+            Self::Deposit { at, .. } | Self::Withdraw { at, .. } | Self::Show { at } => at,
+        };
+        let account = at.on.account(passphrase).await?;
+        let vault = Vault::connect(account, at.vault).await?;
+        match self {
+            Self::Deposit { amount, share, .. } => deposit(&vault, amount, share, json).await,
+            Self::Withdraw { units, .. } => withdraw(&vault, units, json).await,
+            Self::Show { .. } => show(json, &position(&vault).await?, draw),
+        }
+    }
+}
+
+async fn deposit(vault: &Vault, amount: Amount, share: bool, json: bool) -> Result<()> {
+    let request = if share {
+        VaultRequest::DepositShare(amount)
+    } else {
+        VaultRequest::DepositNote(amount)
+    };
+    eprintln!("depositing {amount}, waiting until it is final …");
+    checked(
+        "the deposit",
+        vault
+            .execute(new_effect()?, &request, Finality::Final)
+            .await?,
+    )?;
+    show(json, &position(vault).await?, draw)
+}
+
+async fn withdraw(vault: &Vault, units: Option<Amount>, json: bool) -> Result<()> {
+    let member = vault.account().address();
+    let held = vault.units_of(member, Finality::Seen).await?;
+    let units = units.unwrap_or(held);
+    ensure!(!units.is_zero(), "{member} holds no units to withdraw");
+    eprintln!("locking {units} units …");
+    let before = vault.books(Finality::Seen).await?.cohort_count;
+    checked(
+        "the exit request",
+        vault
+            .execute(
+                new_effect()?,
+                &VaultRequest::RequestExit(units),
+                Finality::Seen,
+            )
+            .await?,
+    )?;
+    let after = vault.books(Finality::Seen).await?.cohort_count;
+    let cohort = after.max(before).saturating_sub(1);
+    eprintln!("paying the oldest cohorts from free money …");
+    vault
+        .execute(
+            new_effect()?,
+            &VaultRequest::PayExits(COHORTS_PAID_MAX),
+            Finality::Seen,
+        )
+        .await?;
+    let (_, claimable) = vault.exit_of(cohort, member, Finality::Seen).await?;
+    if !claimable.is_zero() {
+        eprintln!("claiming {claimable}, waiting until it is final …");
+        let claim = VaultRequest::ClaimExit { cohort, member };
+        checked(
+            "the claim",
+            vault
+                .execute(new_effect()?, &claim, Finality::Final)
+                .await?,
+        )?;
+    }
+    let (unpaid, _) = vault.exit_of(cohort, member, Finality::Seen).await?;
+    let paid = Paid {
+        cohort,
+        units_locked: units.to_string(),
+        paid: claimable.to_string(),
+        units_unpaid: unpaid.to_string(),
+    };
+    show(json, &paid, |paid| {
+        println!("Paid {} for {} units.", paid.paid, paid.units_locked);
+        if !unpaid.is_zero() {
+            println!(
+                "{unpaid} units wait in cohort {cohort} for free money; run `forebay lp withdraw` or `lp show` again later."
+            );
+        }
+    })
+}
+
+async fn position(vault: &Vault) -> Result<Position> {
+    let member = vault.account().address();
+    let books = vault.books(Finality::Seen).await?;
+    let units = vault.units_of(member, Finality::Seen).await?;
+    let worth = units
+        .mul_div_floor(books.index.value(), RAY)
+        .unwrap_or(Amount::MAX);
+    let mut leaving = Vec::new();
+    for cohort in 0..books.cohort_count {
+        let (unpaid, claimable) = vault.exit_of(cohort, member, Finality::Seen).await?;
+        if !unpaid.is_zero() || !claimable.is_zero() {
+            leaving.push(Leaving {
+                cohort,
+                units_unpaid: unpaid.to_string(),
+                claimable: claimable.to_string(),
+            });
+        }
+    }
+    let is_holder = vault.parameters().await?.share_holder == Some(member);
+    Ok(Position {
+        lp: member.to_string(),
+        units: units.to_string(),
+        worth: worth.to_string(),
+        index: books.index.to_string(),
+        leaving,
+        share_units: is_holder.then(|| books.share_units.to_string()),
+    })
+}
+
+fn draw(position: &Position) {
+    println!(
+        "{} holds {} note units, worth {} base units now.",
+        position.lp, position.units, position.worth
+    );
+    for leaving in &position.leaving {
+        println!(
+            "In exit cohort {}: {} units unpaid, {} to claim.",
+            leaving.cohort, leaving.units_unpaid, leaving.claimable
+        );
+    }
+    if let Some(units) = &position.share_units {
+        println!("First-loss capital: {units} share units.");
+    }
+}

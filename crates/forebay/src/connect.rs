@@ -1,0 +1,225 @@
+//! `forebay connect`: a peer's own side.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use forebay_api::Units;
+use forebay_node::connect::{self, Chain, Config, Limits, Pool, STATUS_FILE, Software, View};
+
+use crate::keys::{self, Passphrase};
+use crate::output::show;
+use crate::{runtime, stop_signal};
+
+/// Arguments of `forebay connect`.
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// Configuration file of the peer's side.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "connect.toml"
+    )]
+    peer_config: PathBuf,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make keys, configuration and data directory of a peer's side.
+    Init(Box<Init>),
+    /// Show how the running peer's side stands.
+    Show,
+    /// Redeem what the pool's best voucher is worth now.
+    Redeem,
+}
+
+#[derive(Debug, Args)]
+struct Init {
+    /// Folder to make it in.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+    /// The pool's BTP URL, e.g. wss://pool.example/.
+    #[arg(long)]
+    pool_url: String,
+    /// The account's name at the pool, if it wants one.
+    #[arg(long)]
+    pool_username: Option<String>,
+    /// The account's token at the pool.
+    #[arg(long)]
+    pool_token: String,
+    /// Where the peer's software connects.
+    #[arg(long, default_value = "127.0.0.1:7770")]
+    listen: SocketAddr,
+    /// The token that the software must show; otherwise one is drawn.
+    #[arg(long)]
+    software_token: Option<String>,
+    /// EVM chain id of the vault.
+    #[arg(long)]
+    chain_id: u64,
+    /// JSON-RPC of a node that the peer trusts; may be given several times.
+    #[arg(long = "rpc", required = true)]
+    rpc_urls: Vec<String>,
+    /// The pool's vault.
+    #[arg(long)]
+    vault: String,
+    /// What the pool may owe unsecured, in packet units.
+    #[arg(long, default_value = "0")]
+    credit_to_pool: Units,
+    /// How far ahead of its packets the peer pays, in packet units.
+    #[arg(long, default_value = "0")]
+    prepay: Units,
+    /// What is deposited once the channel is open, in the chain's base units.
+    #[arg(long, default_value = "0")]
+    deposit: Units,
+    /// The pool's vouchers are redeemed once they are worth this much, in the chain's base units.
+    #[arg(long, default_value = "340282366920938463463374607431768211455")]
+    redeem_threshold: Units,
+}
+
+impl Connect {
+    pub(crate) fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
+        match self.action {
+            None => stand_in_line(&self.peer_config, passphrase),
+            Some(Action::Init(init)) => init.run(passphrase),
+            Some(Action::Show) => show(json, &view(&self.peer_config)?, draw),
+            Some(Action::Redeem) => redeem(&self.peer_config),
+        }
+    }
+}
+
+fn stand_in_line(config: &Path, passphrase: &Passphrase) -> Result<()> {
+    let config = Config::load(config)?;
+    let key = keys::open(&config.keys_file, passphrase)?;
+    runtime(2)?.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let running = connect::start(config, key).await?;
+        let mut redeem = signal(SignalKind::user_defined1())?;
+        let mut look = tokio::time::interval(std::time::Duration::from_secs(1));
+        let mut stop = Box::pin(stop_signal());
+        loop {
+            tokio::select! {
+                stopped = &mut stop => { stopped?; break }
+                _ = redeem.recv() => running.redeem(),
+                _ = look.tick() => if running.has_ended() { break },
+            }
+        }
+        eprintln!("draining: what is held is redeemed first");
+        running.drain().await.context("the journal failed")
+    })
+}
+
+fn draw(view: &View) {
+    let state = if view.ready {
+        "agreed with the pool"
+    } else {
+        "waiting for the pool"
+    };
+    let name = view.ilp_address.as_deref().unwrap_or("no address yet");
+    println!("{name} ({}), {state}; channel {}", view.address, view.phase);
+    println!(
+        "packets, in packet units: sent {}, received {}, of which unpaid {}",
+        view.sent, view.received, view.unpaid
+    );
+    println!(
+        "to the pool, in chain units: deposit {}, signed {}, redeemed {}",
+        view.deposit_ceiling, view.signed, view.deposit_paid
+    );
+    println!(
+        "from the pool, in chain units: allotment {}, held {}, redeemed {}",
+        view.allotment_ceiling, view.held, view.redeemed
+    );
+    for alarm in &view.alarms {
+        println!("alarm: {alarm}");
+    }
+}
+
+fn redeem(config: &Path) -> Result<()> {
+    let view = view(config)?;
+    let pid = i32::try_from(view.pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .context("no process is named")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).with_context(|| {
+        format!(
+            "process {} cannot be reached: is `forebay connect` running?",
+            view.pid
+        )
+    })?;
+    println!(
+        "asked process {} to redeem; `forebay connect show` tells the outcome",
+        view.pid
+    );
+    Ok(())
+}
+
+fn view(config: &Path) -> Result<View> {
+    let path = Config::load(config)?.data_directory.join(STATUS_FILE);
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} cannot be read: has `forebay connect` been started once?",
+            path.display()
+        )
+    })?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+impl Init {
+    fn run(self, passphrase: &Passphrase) -> Result<()> {
+        let path = self.directory.join("connect.toml");
+        if path.exists() {
+            bail!(
+                "{} exists: a peer's side lives here already",
+                path.display()
+            );
+        }
+        std::fs::create_dir_all(self.directory.join("data"))
+            .with_context(|| format!("{} cannot be made", self.directory.display()))?;
+        let token = match self.software_token {
+            Some(token) => token,
+            None => hex::encode(keys::random::<16>()?),
+        };
+        let config = Config {
+            data_directory: "data".into(),
+            keys_file: "key.json".into(),
+            pool: Pool {
+                url: self.pool_url,
+                username: self.pool_username,
+                token: self.pool_token,
+            },
+            software: Software {
+                listen: self.listen,
+                token: token.clone(),
+            },
+            chain: Chain {
+                chain_id: self.chain_id,
+                rpc_urls: self.rpc_urls,
+                vault: self.vault,
+                from_block: 0,
+            },
+            limits: Limits {
+                credit_to_pool: self.credit_to_pool,
+                prepay: self.prepay,
+                deposit: self.deposit,
+                redeem_threshold: self.redeem_threshold,
+                ..Limits::default()
+            },
+        };
+        let key = keys::create(&self.directory.join("key.json"), passphrase)?;
+        keys::write_private(&path, toml::to_string_pretty(&config)?.as_bytes())?;
+        Config::load(&path)?;
+        println!(
+            "This peer signs, deposits and is paid as {}: send gas money and the deposit there.",
+            key.address()
+        );
+        println!(
+            "Its software connects to btp+ws://:{token}@{}.",
+            self.listen
+        );
+        println!("Next: `forebay connect --peer-config {}`.", path.display());
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! `forebay run`: the pool's process.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use forebay_node::{Config, Ending, Keys, Node};
+
+use crate::keys::{self, Passphrase};
+use crate::{runtime, stop_signal};
+
+/// Runs until SIGTERM, then drains.
+pub(crate) fn run(config: &Path, passphrase: &Passphrase) -> Result<()> {
+    let config = Config::load(config)?;
+    let pool = keys::open(&config.keys_file, passphrase)?;
+    runtime(config.limits.socket_threads)?.block_on(async {
+        let node = Node::start(config, Keys { pool }).await?;
+        stop_signal().await?;
+        eprintln!("draining: new packets are refused, those in flight are waited for");
+        match node.drain().await {
+            Ending::Drained | Ending::Stopped => Ok(()),
+            Ending::Failed(why) => bail!("{why}"),
+        }
+    })
+}
