@@ -267,6 +267,8 @@ pub enum VaultFact {
         serial: ChannelSerial,
         /// Cumulative deposit left: the lane's ceiling.
         ceiling: Amount,
+        /// By our signed release, so that a running notice goes on.
+        released: bool,
     },
     /// The pool's lane guarantees this much over the channel's life.
     AllotmentRaised {
@@ -288,6 +290,8 @@ pub enum VaultFact {
         serial: ChannelSerial,
         /// The lane's ceiling.
         ceiling: Amount,
+        /// By the peer's signed release, so that a running notice goes on.
+        released: bool,
     },
     /// A voucher of the pool was redeemed.
     PoolPaid {

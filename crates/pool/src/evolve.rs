@@ -109,7 +109,7 @@ fn set_asset(state: &mut State, asset: AssetId, policy: &AssetPolicy) {
     let exchange = state.asset_of(asset).accounts.exchange;
     state.ledger.set_limits(exchange, exchange_limits(policy));
     state.asset_mut(asset).policy = policy.clone();
-    price::rebuild(state);
+    price::judge_anew(state, asset);
 }
 
 fn exchange_limits(policy: &AssetPolicy) -> Limits {

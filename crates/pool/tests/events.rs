@@ -170,6 +170,7 @@ fn events() -> Vec<Event> {
         VaultFact::PeerWithdrew {
             serial,
             ceiling: amount,
+            released: true,
         },
         VaultFact::AllotmentRaised {
             serial,
@@ -182,6 +183,7 @@ fn events() -> Vec<Event> {
         VaultFact::AllotmentLowered {
             serial,
             ceiling: amount,
+            released: true,
         },
         VaultFact::PoolPaid {
             serial,

@@ -25,8 +25,8 @@ pub(super) fn fact(seen: &Seen) -> Option<VaultFact> {
         Seen::Deposited { serial, ceiling, .. } => VaultFact::PeerDeposited { serial, ceiling },
         Seen::Redeemed { serial, lane: LaneId::Pool, paid } => VaultFact::PoolPaid { serial, paid },
         Seen::Redeemed { serial, lane: LaneId::Peer, paid } => VaultFact::PeerPaid { serial, paid },
-        Seen::Lowered { serial, lane: LaneId::Pool, ceiling, .. } => VaultFact::AllotmentLowered { serial, ceiling },
-        Seen::Lowered { serial, lane: LaneId::Peer, ceiling, .. } => VaultFact::PeerWithdrew { serial, ceiling },
+        Seen::Lowered { serial, lane: LaneId::Pool, ceiling, released } => VaultFact::AllotmentLowered { serial, ceiling, released },
+        Seen::Lowered { serial, lane: LaneId::Peer, ceiling, released } => VaultFact::PeerWithdrew { serial, ceiling, released },
         Seen::NettedOff { serial, amount, .. } => VaultFact::NettedOff { serial, amount },
         Seen::Closed { serial, pool_paid, peer_paid } => VaultFact::ChannelClosed { serial, pool_paid, peer_paid },
         Seen::KeyChanged { serial, lane, signer, .. } => {

@@ -75,7 +75,8 @@ fn chain_step(state: &State, now: Timestamp, id: PeerId, peer: &Peer) -> Option<
     };
     let serial = channel.serial();
     match channel.next_step(now, &channel_policy(peer, asset)?) {
-        Step::Redeem { amount, .. } if peer.demands.redeem.is_none() => {
+        // [I13] An answer to a notice does not wait for an earlier redemption to become final.
+        Step::Redeem { amount, before } if peer.demands.redeem.is_none() || before.is_some() => {
             return Some(ChainRequest::Redeem {
                 asset: peer.asset,
                 serial,

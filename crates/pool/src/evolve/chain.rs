@@ -88,7 +88,13 @@ pub(super) fn saw(state: &mut State, asset: AssetId, at: FactAt, depth: Depth, f
             peer.channel.as_mut().expect("on its channel").opened();
         }),
         VaultFact::PeerDeposited { serial, ceiling } => peer_deposited(state, *serial, *ceiling),
-        VaultFact::PeerWithdrew { serial, ceiling } => peer_withdrew(state, *serial, *ceiling),
+        VaultFact::PeerWithdrew {
+            serial,
+            ceiling,
+            released,
+        } => {
+            peer_withdrew(state, *serial, *ceiling, *released);
+        }
         VaultFact::AllotmentRaised { serial, ceiling } => {
             on_lane_out(state, *serial, |peer| {
                 peer.demands.raise = None;
@@ -103,12 +109,18 @@ pub(super) fn saw(state: &mut State, asset: AssetId, at: FactAt, depth: Depth, f
             peer.demands.raise = None;
             peer.term_ends = *term_ends;
         }),
-        VaultFact::AllotmentLowered { serial, ceiling } => on_lane_out(state, *serial, |peer| {
-            peer.demands.close = None;
-            peer.channel
-                .as_mut()
-                .expect("on its channel")
-                .outgoing_lowered(*ceiling);
+        VaultFact::AllotmentLowered {
+            serial,
+            ceiling,
+            released,
+        } => on_lane_out(state, *serial, |peer| {
+            let channel = peer.channel.as_mut().expect("on its channel");
+            if *released {
+                channel.outgoing.released(*ceiling);
+            } else {
+                channel.outgoing_lowered(*ceiling);
+                peer.demands.close = None;
+            }
         }),
         VaultFact::PoolPaid { serial, paid } => pool_paid(state, *serial, *paid),
         VaultFact::PeerPaid { serial, paid } => peer_paid(state, *serial, *paid),
@@ -241,7 +253,7 @@ fn peer_deposited(state: &mut State, serial: ChannelSerial, ceiling: Amount) {
     credit_secured(state, id);
 }
 
-fn peer_withdrew(state: &mut State, serial: ChannelSerial, ceiling: Amount) {
+fn peer_withdrew(state: &mut State, serial: ChannelSerial, ceiling: Amount, released: bool) {
     let Some((id, asset, before)) = lane_in(state, serial) else {
         return;
     };
@@ -250,7 +262,10 @@ fn peer_withdrew(state: &mut State, serial: ChannelSerial, ceiling: Amount) {
         .channel
         .as_mut()
         .expect("found by lane_in");
-    channel.incoming.lowered(ceiling);
+    match released {
+        true => channel.incoming.released(ceiling),
+        false => channel.incoming.lowered(ceiling),
+    }
     let gone = before.ceiling.saturating_sub(ceiling);
     let deposits = state
         .asset_of(asset)
@@ -294,10 +309,8 @@ fn peer_paid(state: &mut State, serial: ChannelSerial, paid: Amount) {
         channel.incoming.hold(paid);
     }
     channel.incoming.paid_is(paid);
-    let redeemed_all = paid >= channel.incoming.promised().min(channel.incoming.ceiling());
-    if redeemed_all {
-        peer.demands.redeem = None;
-    }
+    // A better voucher may have come since this was asked for: what it adds is asked for anew.
+    peer.demands.redeem = None;
     credit_secured(state, id);
     let moved = paid.saturating_sub(before.paid);
     let deposits = state

@@ -31,6 +31,13 @@ pub(super) fn reported(
     rebuild_asset(state, id);
 }
 
+/// Under other guards the same reports may make another price, or none.
+pub(super) fn judge_anew(state: &mut State, id: AssetId) {
+    let now = state.now;
+    believe(state.asset_mut(id), now);
+    rebuild_asset(state, id);
+}
+
 /// Computes every pair anew.
 pub(super) fn rebuild(state: &mut State) {
     let count = state.assets.len();

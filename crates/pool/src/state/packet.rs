@@ -166,11 +166,17 @@ impl Packets {
             return None;
         }
         let first = self.floor.0 >> BUCKET_SHIFT;
-        let turn = (first..first.saturating_add(BUCKETS as u64))
-            .find(|&turn| self.heads[turn_bucket(turn)] != NONE)?;
-        self.bucket_slots(turn)
-            .map(|(_, packet)| packet.expires_out)
-            .min()
+        let own_turn = |turn: u64| {
+            let expiries = self
+                .bucket_slots(turn)
+                .map(|(_, packet)| packet.expires_out);
+            // A bucket may also hold packets of a later turn of the wheel.
+            expiries
+                .filter(|expiry| expiry.0 >> BUCKET_SHIFT <= turn)
+                .min()
+        };
+        let soonest = (first..first.saturating_add(BUCKETS as u64)).find_map(own_turn);
+        soonest.or_else(|| self.iter().map(|(_, packet)| packet.expires_out).min())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &Packet)> {
