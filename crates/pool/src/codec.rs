@@ -33,3 +33,14 @@ pub(crate) fn read(
     });
     Some((Timestamp(u64::from_le_bytes(*stamp)), events))
 }
+
+/// The events of a journal payload, for audits and read models; `None` where one cannot be read, and nothing after it.
+pub fn events_of(payload: &[u8]) -> impl Iterator<Item = Option<Event>> + '_ {
+    let read = read(payload);
+    let is_unreadable = read.is_none();
+    let events = read.map(|(_, events)| events);
+    events
+        .into_iter()
+        .flatten()
+        .chain(is_unreadable.then_some(None))
+}

@@ -20,6 +20,7 @@ mod rejection;
 mod sequencer;
 mod state;
 
+pub use codec::events_of;
 pub use command::{Admin, ChainFact, Command, Depth, FactAt, NoticeKind, Prepare, VaultFact};
 pub use decide::{decide, next_deadline};
 pub use effect::{ChainRequest, Effect, effects, outstanding};
