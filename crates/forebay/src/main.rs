@@ -4,10 +4,12 @@
 //! `forebay_node::connect`; servers listen on this machine unless a configuration says otherwise.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod chain;
 mod check;
 mod client;
 mod connect;
+mod crash;
 mod demo;
 mod founding;
 mod keys;
@@ -75,6 +77,12 @@ enum Command {
     /// Is what was configured fit to run?
     #[command(subcommand)]
     Config(check::Check),
+    /// Measure: speed, and what it costs.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Kill a pool process under load and hold its journal to every reply received.
+    #[command(hide = true)]
+    Crash(crash::Crash),
     /// The main job on a local chain, from deposit to exit, with a crash in the middle.
     Demo(demo::Demo),
 }
@@ -139,6 +147,8 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Vault(vault) => runtime(threads)?.block_on(vault.run(&passphrase, json)),
         Command::Keys(keys) => keys.run(&passphrase, json),
         Command::Config(check) => runtime(1)?.block_on(check.run(&config, json)),
+        Command::Bench(bench) => bench.run(json),
+        Command::Crash(crash) => crash.run(json),
         Command::Demo(demo) => runtime(threads)?.block_on(demo.run(json)),
     }
 }
