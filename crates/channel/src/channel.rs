@@ -301,6 +301,10 @@ impl Channel {
             NoticeKind::Close | NoticeKind::KeyChange => self.incoming.redeemable(),
             NoticeKind::Lowering => self.incoming.endangered(),
         };
+        #[cfg(feature = "planted-bugs")]
+        if forebay_quantity::planted::is(forebay_quantity::planted::Bug::NoticeIgnored) {
+            return Judgement::Harmless;
+        }
         if at_stake.is_zero() || at_stake < policy.claim_min {
             return Judgement::Harmless;
         }

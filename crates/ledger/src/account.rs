@@ -158,6 +158,13 @@ impl Account {
         credited: Amount,
     ) -> Result<(), Why> {
         let side = self.debits_all().saturating_add(debited);
+        #[cfg(feature = "planted-bugs")]
+        let side =
+            if forebay_quantity::planted::is(forebay_quantity::planted::Bug::PendingForgotten) {
+                self.debits_posted.saturating_add(debited)
+            } else {
+                side
+            };
         let opposite = self.credits_posted.saturating_add(credited);
         let max = self.limits.debit_balance_max;
         match admit(side, opposite, amount, max) {

@@ -124,6 +124,10 @@ impl Ledger {
             debit.debits_posted = grow(debit.debits_posted, leg.amount);
             let credit = &mut self.accounts[leg.credit.index()];
             credit.credits_pending = shrink(credit.credits_pending, leg.amount);
+            #[cfg(feature = "planted-bugs")]
+            if forebay_quantity::planted::is(forebay_quantity::planted::Bug::LegUncredited) {
+                continue;
+            }
             credit.credits_posted = grow(credit.credits_posted, leg.amount);
         }
         self.transfers.free(id); // [I3]

@@ -90,6 +90,9 @@ fn report(
         return Err(Rejection::BadPrice);
     }
     let is_new = known.reports.iter().all(|report| report.source != source);
+    #[cfg(feature = "planted-bugs")]
+    let is_new =
+        is_new && !forebay_quantity::planted::is(forebay_quantity::planted::Bug::SourcesUnbounded);
     if is_new && known.reports.len() >= bounds::SOURCES_MAX {
         return Err(Rejection::Full {
             bound: bounds::SOURCES_MAX as u64,

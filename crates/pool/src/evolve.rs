@@ -201,6 +201,13 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
                 "[I5] a peer has one channel at a time"
             );
             state.serials.insert(*serial, peer);
+            #[cfg(feature = "planted-bugs")]
+            let serial =
+                &if forebay_quantity::planted::is(forebay_quantity::planted::Bug::SerialReused) {
+                    forebay_quantity::ChannelSerial(serial.0.saturating_sub(1))
+                } else {
+                    *serial
+                };
             state.next_serial = state
                 .next_serial
                 .max(forebay_quantity::ChannelSerial(serial.0 + 1));

@@ -159,6 +159,12 @@ impl Sequencer {
 
     /// After a failed append or sync: the state is ahead of the disk, so nothing leaves and nothing is taken any more.
     pub fn halt(&mut self) {
+        #[cfg(feature = "planted-bugs")]
+        if forebay_quantity::planted::is(forebay_quantity::planted::Bug::EffectsAfterFailure) {
+            self.end_batch();
+            self.halted = true;
+            return;
+        }
         self.effects.clear();
         self.end_batch();
         self.halted = true;

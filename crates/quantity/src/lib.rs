@@ -10,6 +10,8 @@ extern crate alloc;
 mod amount;
 mod hash;
 mod ids;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod ratio;
 mod time;
 mod wide;

@@ -337,6 +337,7 @@ impl Auditor {
     // What must be true of the state between two batches.
 
     pub(crate) fn check(&self, state: &State, chain: &Chain, caught_up: impl Fn(AssetId) -> bool) {
+        // [I1] and, for what is pending, [I3].
         if let Err(unbalanced) = state.ledger().check_balanced() {
             panic!("{unbalanced}");
         }

@@ -16,9 +16,11 @@ pub(crate) struct LaneBook {
 }
 
 impl LaneBook {
+    /// What is paid stays paid, whatever is announced.
     pub(crate) fn usable(&self) -> i128 {
-        self.lowering
-            .map_or(self.ceiling, |(announced, _)| announced.min(self.ceiling))
+        self.lowering.map_or(self.ceiling, |(announced, _)| {
+            announced.max(self.paid).min(self.ceiling)
+        })
     }
 }
 

@@ -137,6 +137,12 @@ fn expiry(
     expires_at: Timestamp,
 ) -> Result<Timestamp, Rejection> {
     let margin = Milliseconds(genesis.expiry_margin_ms);
+    #[cfg(feature = "planted-bugs")]
+    let margin = if forebay_quantity::planted::is(forebay_quantity::planted::Bug::MarginForgotten) {
+        Milliseconds::ZERO
+    } else {
+        margin
+    };
     let too_short = Rejection::TimeoutTooShort {
         expires_at,
         needed_ms: genesis
@@ -194,6 +200,16 @@ fn price(
         let half_spread = spread.half_spread_ceil(pair.resting, gross, skew);
         let quote =
             quote(pair.rate, Amount::from(amount), half_spread).ok_or(Rejection::AmountTooSmall)?;
+        #[cfg(feature = "planted-bugs")]
+        let quote = forebay_market::Quote {
+            out_net: Amount::new(
+                quote.out_net.value()
+                    + u128::from(forebay_quantity::planted::is(
+                        forebay_quantity::planted::Bug::RoundedUp,
+                    )),
+            ),
+            ..quote
+        };
         (quote.out_net, quote.fee)
     };
     let (out, fee) = quoted;

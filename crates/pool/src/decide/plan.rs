@@ -55,11 +55,27 @@ fn settle(state: &State, id: PeerId, peer: &Peer) -> Option<Event> {
     let asset = state.asset_of(peer.asset);
     let owed = earned.saturating_sub(peer.policy.settle_target);
     let covered = asset.ledger_floor(channel.outgoing.headroom());
+    #[cfg(feature = "planted-bugs")]
+    let covered = if forebay_quantity::planted::is(forebay_quantity::planted::Bug::CeilingIgnored) {
+        owed
+    } else {
+        covered
+    };
     // What pending packets of the peer rely on stays.
     let room = state.ledger.account(peer.clearing).debit_room();
     let paid = owed.min(covered).min(room);
     let promised = channel.outgoing.promised();
     let amount = promised.checked_add(asset.chain(paid)?)?;
+    #[cfg(feature = "planted-bugs")]
+    if forebay_quantity::planted::is(forebay_quantity::planted::Bug::CeilingIgnored)
+        && amount > promised
+    {
+        return Some(Event::VoucherSigned {
+            peer: id,
+            serial: channel.serial(),
+            amount,
+        });
+    }
     channel.outgoing.may_sign(amount).ok()?; // [I4] [I5]
     Some(Event::VoucherSigned {
         peer: id,

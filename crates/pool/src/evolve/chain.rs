@@ -189,6 +189,12 @@ fn exit_requested(state: &mut State, asset: AssetId, owner: Address, cohort: u64
 }
 
 fn exit_paid(state: &mut State, asset: AssetId, cohort: u64, units: Amount, amount: Amount) {
+    #[cfg(feature = "planted-bugs")]
+    let amount = if forebay_quantity::planted::is(forebay_quantity::planted::Bug::VaultNotLowered) {
+        Amount::ZERO
+    } else {
+        amount
+    };
     let posted = shrink_vault(state, asset, amount);
     let mirror = state.asset_mut(asset);
     mirror.exits_demand = None;

@@ -131,6 +131,10 @@ pub(super) fn fulfilled(state: &mut State, id: PacketId, preimage: [u8; 32]) {
 
 pub(super) fn rejected(state: &mut State, id: PacketId) {
     let packet = take(state, id);
+    #[cfg(feature = "planted-bugs")]
+    if forebay_quantity::planted::is(forebay_quantity::planted::Bug::LegsLeftPending) {
+        return;
+    }
     if let Some(transfer) = packet.transfer {
         state.ledger.void(transfer);
     }
