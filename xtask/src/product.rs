@@ -30,10 +30,11 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     run(&FOREBAY, "demo", arguments)
 }
 
-/// Kills the real process under load; it needs the binary beside the simulator's.
+/// Kills the real process under load; its journals lie in the build folder, which is on a disk.
 pub(crate) fn crash(arguments: &[String]) -> Result<()> {
-    build(&FOREBAY)?;
-    run(&SIMULATOR, "crash", arguments)
+    let folder = folder_of_binaries()?.display().to_string();
+    let folder = ["--folder".to_owned(), folder];
+    run(&FOREBAY, "crash", &[&folder, arguments].concat())
 }
 
 /// Runs seeds of the simulated world.

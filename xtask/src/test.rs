@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::contracts;
 use crate::process::{cargo, run as run_command, run_watching};
+use crate::product;
 use crate::setup;
 use crate::tidy;
 use crate::vectors;
@@ -88,6 +89,22 @@ const STEPS: &[Step] = &[
         run: cargo_test,
     },
     Step {
+        name: "planted bugs",
+        run: planted_bugs,
+    },
+    Step {
+        name: "simulator",
+        run: || Tally::one(&product::sim(&words("--seeds 200 --seed 1"))),
+    },
+    Step {
+        name: "crash",
+        run: || Tally::one(&product::crash(&words("--kills 30"))),
+    },
+    Step {
+        name: "demo",
+        run: || Tally::one(&product::demo(&words("--json"))),
+    },
+    Step {
         name: "clippy",
         run: || Tally::one(&clippy()),
     },
@@ -166,9 +183,23 @@ fn build() -> Result<()> {
     ]))
 }
 
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 fn cargo_test() -> Tally {
+    counting(&["test", "--workspace", "--locked", "--no-fail-fast"])
+}
+
+/// Built apart, so that the bugs are in no other binary.
+fn planted_bugs() -> Tally {
+    let arguments = "test --locked --package forebay-sim --features planted-bugs --test planted";
+    counting(&arguments.split(' ').collect::<Vec<_>>())
+}
+
+fn counting(arguments: &[&str]) -> Tally {
     let mut tally = Tally::default();
-    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    let mut command = cargo(arguments);
     let outcome = run_watching(&mut command, |line| {
         if let Some(counted) = counted(line) {
             tally.add(counted);
