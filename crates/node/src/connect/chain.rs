@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_chain_evm::{
-    Account, AccountSettings, Fault, FileStore, Follower, FollowerSettings, Key, Retry, RpcNodes, Vault,
+    Account, AccountSettings, Fault, FileStore, Follower, FollowerSettings, Key, Retry, RpcNodes,
+    Vault,
 };
 use forebay_channel::vault::VaultRequest;
 use forebay_channel::{Address, Finality};
@@ -35,7 +36,10 @@ pub(super) async fn connect(config: &Config, key: Key) -> Result<Arc<Vault>, Fau
 
 /// Reports what the vault says, for as long as anybody listens.
 pub(super) async fn follow(vault: Arc<Vault>, from: u64, inputs: Inputs) {
-    let settings = FollowerSettings { poll_interval: POLL, ..FollowerSettings::from(BlockHeight::new(from)) };
+    let settings = FollowerSettings {
+        poll_interval: POLL,
+        ..FollowerSettings::from(BlockHeight::new(from))
+    };
     let mut follower: Follower = vault.follow(settings);
     while let Some(report) = follower.next().await {
         match report {
@@ -50,11 +54,21 @@ pub(super) async fn follow(vault: Arc<Vault>, from: u64, inputs: Inputs) {
 }
 
 /// Carries out one transaction, once, however often it takes to be told how it ended.
-pub(super) async fn transact(vault: Arc<Vault>, id: EffectId, request: VaultRequest, inputs: Inputs) {
+pub(super) async fn transact(
+    vault: Arc<Vault>,
+    id: EffectId,
+    request: VaultRequest,
+    inputs: Inputs,
+) {
     let succeeded = loop {
         match vault.execute(id, &request, Finality::Final).await {
             Ok(inclusion) => {
-                info!(effect = id.value(), gas_used = inclusion.gas_used, "transaction {}", inclusion.transaction);
+                info!(
+                    effect = id.value(),
+                    gas_used = inclusion.gas_used,
+                    "transaction {}",
+                    inclusion.transaction
+                );
                 break inclusion.succeeded;
             }
             Err(fault) => match fault.retry() {

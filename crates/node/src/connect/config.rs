@@ -107,10 +107,14 @@ impl Config {
     /// [`ConfigFault`], whose text says what to change.
     pub fn load(path: &Path) -> Result<Self, ConfigFault> {
         let name = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable { path: name.clone(), source })?;
-        let mut config: Self =
-            toml::from_str(&text).map_err(|source| ConfigFault::Malformed { path: name, source: Box::new(source) })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable {
+            path: name.clone(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigFault::Malformed {
+            path: name,
+            source: Box::new(source),
+        })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_directory = folder.join(&config.data_directory);
         config.keys_file = folder.join(&config.keys_file);
@@ -119,21 +123,35 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigFault> {
-        let bad = |field: &str, why| Err(ConfigFault::BadValue { field: field.into(), why });
+        let bad = |field: &str, why| {
+            Err(ConfigFault::BadValue {
+                field: field.into(),
+                why,
+            })
+        };
         if !self.pool.url.starts_with("ws://") && !self.pool.url.starts_with("wss://") {
             return bad("pool.url", "use a ws:// or wss:// URL");
         }
         if !self.software.listen.ip().is_loopback() {
-            return bad("software.listen", "the peer's software connects on this machine only: use 127.0.0.1");
+            return bad(
+                "software.listen",
+                "the peer's software connects on this machine only: use 127.0.0.1",
+            );
         }
         if self.chain.rpc_urls.is_empty() {
             return bad("chain.rpc_urls", "name at least one JSON-RPC URL");
         }
         if self.chain.vault.parse::<Address>().is_err() {
-            return bad("chain.vault", "write the vault's address as 40 hexadecimal digits after 0x");
+            return bad(
+                "chain.vault",
+                "write the vault's address as 40 hexadecimal digits after 0x",
+            );
         }
         if !self.limits.deposit.0.is_zero() && self.limits.prepay.0.is_zero() {
-            return bad("limits.prepay", "a peer with a deposit pays ahead: name a sum above zero");
+            return bad(
+                "limits.prepay",
+                "a peer with a deposit pays ahead: name a sum above zero",
+            );
         }
         Ok(())
     }
@@ -141,8 +159,14 @@ impl Config {
     /// What the core goes by, for the key's address.
     #[must_use]
     pub fn policy(&self, signer: Address) -> Policy {
-        let Limits { credit_to_pool, prepay, deposit, redeem_threshold, claim_min, answer_margin_ms } =
-            self.limits.clone();
+        let Limits {
+            credit_to_pool,
+            prepay,
+            deposit,
+            redeem_threshold,
+            claim_min,
+            answer_margin_ms,
+        } = self.limits.clone();
         Policy {
             signer,
             payout: signer,

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use forebay_channel::vault::{Head, SignedVoucher, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, RESUME_MAX, Signature, Step, Terms, Verified, Voucher,
+    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, RESUME_MAX, Signature, Step,
+    Terms, Verified, Voucher,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Timestamp};
@@ -176,21 +177,38 @@ impl Core {
 
     /// Transactions that were asked for and whose outcome is unknown, to be asked for again after a restart.
     pub fn outstanding(&self) -> impl Iterator<Item = Effect> + '_ {
-        self.state.demands.iter().map(|(id, request)| Effect::Transact(*id, request.clone()))
+        self.state
+            .demands
+            .iter()
+            .map(|(id, request)| Effect::Transact(*id, request.clone()))
     }
 
     /// Takes one command. Hands the facts to make durable and the chores that may follow to the caller's lists.
-    pub fn handle(&mut self, now: Timestamp, command: Command<'_>, events: &mut Vec<Event>, effects: &mut Vec<Effect>) {
+    pub fn handle(
+        &mut self,
+        now: Timestamp,
+        command: Command<'_>,
+        events: &mut Vec<Event>,
+        effects: &mut Vec<Effect>,
+    ) {
         match command {
             Command::PoolUp => self.pool_came(),
             Command::PoolDown => self.pool_went(),
             Command::SoftwareUp => self.software_up = true,
             Command::SoftwareDown => self.software_up = false,
-            Command::SoftwarePrepare(request, packet, view) => self.software_prepare(now, request, packet, &view),
-            Command::SoftwareFulfill(request, packet, view) => self.software_fulfill(now, request, packet, &view),
+            Command::SoftwarePrepare(request, packet, view) => {
+                self.software_prepare(now, request, packet, &view)
+            }
+            Command::SoftwareFulfill(request, packet, view) => {
+                self.software_fulfill(now, request, packet, &view)
+            }
             Command::SoftwareReject(request, packet) => self.refuse_pool(request, packet.to_vec()),
-            Command::PoolPrepare(request, packet, view) => self.pool_prepare(now, request, packet, &view),
-            Command::PoolFulfill(request, packet, view) => self.pool_fulfill(request, packet, &view),
+            Command::PoolPrepare(request, packet, view) => {
+                self.pool_prepare(now, request, packet, &view)
+            }
+            Command::PoolFulfill(request, packet, view) => {
+                self.pool_fulfill(request, packet, &view)
+            }
             Command::PoolReject(request, packet) => self.sent_failed(request, packet.to_vec()),
             Command::PoolSays(message) => self.pool_says(now, message),
             Command::Chain(observation) => self.observe(observation),
@@ -219,7 +237,8 @@ impl Core {
         self.pool_up = true;
         self.agreed = false;
         let Policy { signer, payout, .. } = self.policy;
-        self.effects.push(Effect::Say(PeerMessage::Hello { signer, payout }));
+        self.effects
+            .push(Effect::Say(PeerMessage::Hello { signer, payout }));
     }
 
     fn pool_went(&mut self) {
@@ -227,17 +246,31 @@ impl Core {
         self.agreed = false;
         self.asked.clear();
         for waiting in std::mem::take(&mut self.waiting) {
-            self.refuse_software(waiting.software_request, ErrorCode::T01PeerUnreachable, "the link to the pool is down");
+            self.refuse_software(
+                waiting.software_request,
+                ErrorCode::T01PeerUnreachable,
+                "the link to the pool is down",
+            );
         }
     }
 
     fn pool_says(&mut self, now: Timestamp, message: PeerMessage) {
         match message {
             PeerMessage::Terms(terms) => self.take_terms(now, terms),
-            PeerMessage::Voucher { serial, amount, signature } => self.take_voucher(serial, amount, signature),
-            PeerMessage::VoucherHeld { serial, secured, refused } => self.voucher_held(now, serial, secured, refused),
+            PeerMessage::Voucher {
+                serial,
+                amount,
+                signature,
+            } => self.take_voucher(serial, amount, signature),
+            PeerMessage::VoucherHeld {
+                serial,
+                secured,
+                refused,
+            } => self.voucher_held(now, serial, secured, refused),
             PeerMessage::Resumed { fulfilled, pending } => self.resumed(&fulfilled, &pending),
-            PeerMessage::Hello { .. } | PeerMessage::Resume { .. } => self.alarm("the pool sent what only a peer says"),
+            PeerMessage::Hello { .. } | PeerMessage::Resume { .. } => {
+                self.alarm("the pool sent what only a peer says")
+            }
         }
     }
 
@@ -249,7 +282,9 @@ impl Core {
         let first = !self.agreed;
         self.agreed = true;
         self.credit = terms.credit;
-        let live = self.live_serial().is_some_and(|serial| terms.serial == Some(serial));
+        let live = self
+            .live_serial()
+            .is_some_and(|serial| terms.serial == Some(serial));
         self.held = if live { terms.held } else { Amount::ZERO };
         let named = lasting(&terms);
         if self.state.terms.as_ref() != Some(&named) {
@@ -263,14 +298,26 @@ impl Core {
 
     /// Says again, on a new link, what may have been lost with the old one.
     fn greet(&mut self, now: Timestamp) {
-        if let Some(channel) = self.state.channel.as_ref().filter(|channel| channel.is_live()) {
+        if let Some(channel) = self
+            .state
+            .channel
+            .as_ref()
+            .filter(|channel| channel.is_live())
+        {
             let signed = channel.outgoing.promised();
             if signed > self.held {
-                self.effects.push(Effect::SignVoucher(channel.serial(), signed));
+                self.effects
+                    .push(Effect::SignVoucher(channel.serial(), signed));
             }
         }
-        let answers = self.state.answers.iter().filter(|(_, answer)| answer.expires_at > now);
-        self.effects.extend(answers.map(|(request, answer)| Effect::AnswerPool(*request, answer.packet.clone())));
+        let answers = self
+            .state
+            .answers
+            .iter()
+            .filter(|(_, answer)| answer.expires_at > now);
+        self.effects.extend(
+            answers.map(|(request, answer)| Effect::AnswerPool(*request, answer.packet.clone())),
+        );
         let requests = self.state.outgoing.keys().copied().collect();
         self.ask(now, requests);
     }
@@ -282,26 +329,41 @@ impl Core {
         requests.truncate(RESUME_MAX);
         self.asked.clone_from(&requests);
         self.asked_at = now;
-        self.effects.push(Effect::Say(PeerMessage::Resume { requests }));
+        self.effects
+            .push(Effect::Say(PeerMessage::Resume { requests }));
     }
 
     /// Why these terms are not for us, in words.
     fn objection(&self, terms: &Terms) -> Option<String> {
-        let Policy { chain_id, vault, .. } = self.policy;
+        let Policy {
+            chain_id, vault, ..
+        } = self.policy;
         if terms.chain_id != chain_id {
-            return Some(format!("the pool settles on chain {}, the configuration says {chain_id}", terms.chain_id));
+            return Some(format!(
+                "the pool settles on chain {}, the configuration says {chain_id}",
+                terms.chain_id
+            ));
         }
         if terms.vault != vault {
-            return Some(format!("the pool's vault is {}, the configuration says {vault}", terms.vault));
+            return Some(format!(
+                "the pool's vault is {}, the configuration says {vault}",
+                terms.vault
+            ));
         }
         if terms.chain_scale < terms.asset_scale || terms.chain_scale > 38 {
             return Some("the pool's chain scale is below its asset scale, or above 38".into());
         }
         let before = self.state.terms.as_ref()?;
         if (before.asset_scale, before.chain_scale) != (terms.asset_scale, terms.chain_scale) {
-            return Some("the pool changed the asset's scales: the books would no longer add up".into());
+            return Some(
+                "the pool changed the asset's scales: the books would no longer add up".into(),
+            );
         }
-        let promised = self.state.channel.as_ref().map_or(Amount::ZERO, |channel| channel.outgoing.promised());
+        let promised = self
+            .state
+            .channel
+            .as_ref()
+            .map_or(Amount::ZERO, |channel| channel.outgoing.promised());
         if terms.serial == self.live_serial() && terms.serial.is_some() && terms.held > promised {
             return Some(format!(
                 "the pool holds a voucher over {} and we know of {promised} only: this data directory is older than the \
@@ -313,32 +375,65 @@ impl Core {
     }
 
     fn live_serial(&self) -> Option<ChannelSerial> {
-        self.state.channel.as_ref().filter(|channel| channel.is_live()).map(|channel| channel.serial())
+        self.state
+            .channel
+            .as_ref()
+            .filter(|channel| channel.is_live())
+            .map(|channel| channel.serial())
     }
 
     fn resumed(&mut self, fulfilled: &[(u32, [u8; 32])], pending: &[u32]) {
         for request in std::mem::take(&mut self.asked) {
             if let Some((_, preimage)) = fulfilled.iter().find(|(id, _)| *id == request) {
                 let packet = fulfill(preimage);
-                let view = FulfillView { fulfillment: preimage, data: &[] };
+                let view = FulfillView {
+                    fulfillment: preimage,
+                    data: &[],
+                };
                 self.pool_fulfill(request, &packet, &view);
             } else if !pending.contains(&request) {
-                self.sent_failed(request, reject(ErrorCode::T00InternalError, "the pool restarted and rejected it"));
+                self.sent_failed(
+                    request,
+                    reject(
+                        ErrorCode::T00InternalError,
+                        "the pool restarted and rejected it",
+                    ),
+                );
             }
         }
     }
 
     // ---- packets from our software to the pool
 
-    fn software_prepare(&mut self, now: Timestamp, software_request: u32, packet: &[u8], view: &PrepareView<'_>) {
+    fn software_prepare(
+        &mut self,
+        now: Timestamp,
+        software_request: u32,
+        packet: &[u8],
+        view: &PrepareView<'_>,
+    ) {
         if !self.agreed {
-            return self.refuse_software(software_request, ErrorCode::T01PeerUnreachable, "the pool cannot be reached");
+            return self.refuse_software(
+                software_request,
+                ErrorCode::T01PeerUnreachable,
+                "the pool cannot be reached",
+            );
         }
         if view.expires_at <= now {
-            return self.refuse_software(software_request, ErrorCode::R00TransferTimedOut, "expired on arrival");
+            return self.refuse_software(
+                software_request,
+                ErrorCode::R00TransferTimedOut,
+                "expired on arrival",
+            );
         }
-        if self.state.outgoing.len() + self.waiting.len() >= IN_FLIGHT_MAX || self.waiting.len() >= WAITING_MAX {
-            return self.refuse_software(software_request, ErrorCode::T03ConnectorBusy, "too many packets in flight");
+        if self.state.outgoing.len() + self.waiting.len() >= IN_FLIGHT_MAX
+            || self.waiting.len() >= WAITING_MAX
+        {
+            return self.refuse_software(
+                software_request,
+                ErrorCode::T03ConnectorBusy,
+                "too many packets in flight",
+            );
         }
         let waiting = Waiting {
             software_request,
@@ -353,68 +448,122 @@ impl Core {
         }
         if !self.can_cover(view.amount) {
             let text = "the deposit at the pool is used up: add to it, or wait until it pays back";
-            return self.refuse_software(software_request, ErrorCode::T04InsufficientLiquidity, text);
+            return self.refuse_software(
+                software_request,
+                ErrorCode::T04InsufficientLiquidity,
+                text,
+            );
         }
         self.waiting.push_back(waiting);
     }
 
     /// What our vouchers must come to once this much more is in flight, in the chain's base units.
     fn needed(&self, amount: u64) -> Option<Amount> {
-        let packets = self.state.sent.checked_add(self.state.sent_pending)?.checked_add(Amount::from(amount))?;
-        packets.saturating_sub(self.credit).checked_mul(self.state.factor())
+        let packets = self
+            .state
+            .sent
+            .checked_add(self.state.sent_pending)?
+            .checked_add(Amount::from(amount))?;
+        packets
+            .saturating_sub(self.credit)
+            .checked_mul(self.state.factor())
     }
 
     fn is_covered(&self, amount: u64) -> bool {
-        self.needed(amount).is_some_and(|needed| needed <= self.held)
+        self.needed(amount)
+            .is_some_and(|needed| needed <= self.held)
     }
 
     fn can_cover(&self, amount: u64) -> bool {
-        let waiting: u64 = self.waiting.iter().map(|waiting| waiting.amount).fold(0, u64::saturating_add);
+        let waiting: u64 = self
+            .waiting
+            .iter()
+            .map(|waiting| waiting.amount)
+            .fold(0, u64::saturating_add);
         let usable = self.usable_ceiling();
-        self.needed(amount.saturating_add(waiting)).is_some_and(|needed| needed <= usable)
+        self.needed(amount.saturating_add(waiting))
+            .is_some_and(|needed| needed <= usable)
     }
 
     /// Up to where we may sign: nothing unless the channel is live.
     fn usable_ceiling(&self) -> Amount {
-        let live = self.state.channel.as_ref().filter(|channel| channel.is_live());
+        let live = self
+            .state
+            .channel
+            .as_ref()
+            .filter(|channel| channel.is_live());
         live.map_or(Amount::ZERO, |channel| channel.outgoing.usable_ceiling())
     }
 
     fn forward(&mut self, waiting: Waiting) {
         // The upper half of the ids is left to messages that are no packets.
         let request = self.state.last_request.wrapping_add(1) & 0x7fff_ffff;
-        let Waiting { software_request, packet, amount, expires_at, condition } = waiting;
-        self.record(Event::Sent { request, software_request, amount, expires_at, condition });
+        let Waiting {
+            software_request,
+            packet,
+            amount,
+            expires_at,
+            condition,
+        } = waiting;
+        self.record(Event::Sent {
+            request,
+            software_request,
+            amount,
+            expires_at,
+            condition,
+        });
         self.effects.push(Effect::Forward(request, packet));
     }
 
     fn refuse_software(&mut self, software_request: u32, code: ErrorCode, text: &str) {
-        self.effects.push(Effect::AnswerSoftware(software_request, reject(code, text)));
+        self.effects
+            .push(Effect::AnswerSoftware(software_request, reject(code, text)));
     }
 
     fn pool_fulfill(&mut self, request: u32, packet: &[u8], view: &FulfillView<'_>) {
-        let Some(sent) = self.state.outgoing.get(&request) else { return };
+        let Some(sent) = self.state.outgoing.get(&request) else {
+            return;
+        };
         let software_request = sent.software_request;
         if !view.fulfills(&sent.condition) {
-            self.alarm(format!("the pool fulfilled request {request} with a wrong preimage"));
-            return self.sent_failed(request, reject(ErrorCode::F05WrongCondition, "the fulfillment is wrong"));
+            self.alarm(format!(
+                "the pool fulfilled request {request} with a wrong preimage"
+            ));
+            return self.sent_failed(
+                request,
+                reject(ErrorCode::F05WrongCondition, "the fulfillment is wrong"),
+            );
         }
         self.record(Event::SentFulfilled { request });
-        self.effects.push(Effect::AnswerSoftware(software_request, packet.to_vec()));
+        self.effects
+            .push(Effect::AnswerSoftware(software_request, packet.to_vec()));
     }
 
     fn sent_failed(&mut self, request: u32, packet: Vec<u8>) {
-        let Some(sent) = self.state.outgoing.get(&request) else { return };
+        let Some(sent) = self.state.outgoing.get(&request) else {
+            return;
+        };
         let software_request = sent.software_request;
         self.record(Event::SentFailed { request });
-        self.effects.push(Effect::AnswerSoftware(software_request, packet));
+        self.effects
+            .push(Effect::AnswerSoftware(software_request, packet));
     }
 
-    fn voucher_held(&mut self, now: Timestamp, serial: ChannelSerial, secured: Amount, refused: Option<String>) {
+    fn voucher_held(
+        &mut self,
+        now: Timestamp,
+        serial: ChannelSerial,
+        secured: Amount,
+        refused: Option<String>,
+    ) {
         if self.live_serial() != Some(serial) {
             return;
         }
-        let promised = self.state.channel.as_ref().map_or(Amount::ZERO, |channel| channel.outgoing.promised());
+        let promised = self
+            .state
+            .channel
+            .as_ref()
+            .map_or(Amount::ZERO, |channel| channel.outgoing.promised());
         // The pool cannot hold more than we signed, whatever it says.
         self.held = secured.min(promised);
         if let Some(why) = refused {
@@ -429,10 +578,16 @@ impl Core {
             if expires_at > now && !self.is_covered(amount) {
                 return;
             }
-            let Some(waiting) = self.waiting.pop_front() else { return };
+            let Some(waiting) = self.waiting.pop_front() else {
+                return;
+            };
             if expires_at <= now {
                 let text = "expired before the pool confirmed our voucher";
-                self.refuse_software(waiting.software_request, ErrorCode::R00TransferTimedOut, text);
+                self.refuse_software(
+                    waiting.software_request,
+                    ErrorCode::R00TransferTimedOut,
+                    text,
+                );
             } else {
                 self.forward(waiting);
             }
@@ -441,13 +596,30 @@ impl Core {
 
     /// Signs ahead: as soon as less than half of `prepay` is left, up to the whole of it, never above the ceiling.
     fn pay_ahead(&mut self, now: Timestamp) {
-        if !self.agreed || self.live_serial() != self.state.terms.as_ref().and_then(|terms| terms.serial) {
+        if !self.agreed
+            || self.live_serial() != self.state.terms.as_ref().and_then(|terms| terms.serial)
+        {
             return;
         }
-        let Some(channel) = self.state.channel.as_ref().filter(|channel| channel.is_live()) else { return };
+        let Some(channel) = self
+            .state
+            .channel
+            .as_ref()
+            .filter(|channel| channel.is_live())
+        else {
+            return;
+        };
         let factor = self.state.factor();
-        let waiting: u64 = self.waiting.iter().map(|waiting| waiting.amount).fold(0, u64::saturating_add);
-        let used = self.state.sent.saturating_add(self.state.sent_pending).saturating_add(Amount::from(waiting));
+        let waiting: u64 = self
+            .waiting
+            .iter()
+            .map(|waiting| waiting.amount)
+            .fold(0, u64::saturating_add);
+        let used = self
+            .state
+            .sent
+            .saturating_add(self.state.sent_pending)
+            .saturating_add(Amount::from(waiting));
         let half = Amount::new(self.policy.prepay.value() / 2);
         let (Some(low), Some(full)) = (
             used.saturating_add(half).checked_mul(factor),
@@ -468,18 +640,33 @@ impl Core {
 
     // ---- packets from the pool to our software
 
-    fn pool_prepare(&mut self, now: Timestamp, request: u32, packet: &[u8], view: &PrepareView<'_>) {
+    fn pool_prepare(
+        &mut self,
+        now: Timestamp,
+        request: u32,
+        packet: &[u8],
+        view: &PrepareView<'_>,
+    ) {
         if self.state.incoming.contains_key(&request) {
             return;
         }
         if let Some(answer) = self.state.answers.get(&request) {
-            return self.effects.push(Effect::AnswerPool(request, answer.packet.clone()));
+            return self
+                .effects
+                .push(Effect::AnswerPool(request, answer.packet.clone()));
         }
         if let Some((code, text)) = self.refusal(now, view) {
-            return self.effects.push(Effect::AnswerPool(request, reject(code, text)));
+            return self
+                .effects
+                .push(Effect::AnswerPool(request, reject(code, text)));
         }
         let (amount, expires_at, condition) = (view.amount, view.expires_at, *view.condition);
-        self.record(Event::Taken { request, amount, expires_at, condition });
+        self.record(Event::Taken {
+            request,
+            amount,
+            expires_at,
+            condition,
+        });
         self.effects.push(Effect::Deliver(request, packet.to_vec()));
     }
 
@@ -488,7 +675,10 @@ impl Core {
             return Some((ErrorCode::R00TransferTimedOut, "expired on arrival"));
         }
         if !self.software_up {
-            return Some((ErrorCode::T01PeerUnreachable, "the connector behind this peer is not connected"));
+            return Some((
+                ErrorCode::T01PeerUnreachable,
+                "the connector behind this peer is not connected",
+            ));
         }
         if self.state.incoming.len() >= IN_FLIGHT_MAX {
             return Some((ErrorCode::T03ConnectorBusy, "too many packets in flight"));
@@ -500,46 +690,99 @@ impl Core {
             .and_then(|owed| owed.checked_add(Amount::from(view.amount)));
         // Pending counts: a pool that stops paying finds its packets refused before one more is passed on.
         if view.amount > 0 && exposed.is_none_or(|exposed| exposed > self.policy.credit_to_pool) {
-            return Some((ErrorCode::T04InsufficientLiquidity, "the pool has not secured this: pay by voucher first"));
+            return Some((
+                ErrorCode::T04InsufficientLiquidity,
+                "the pool has not secured this: pay by voucher first",
+            ));
         }
         None
     }
 
-    fn software_fulfill(&mut self, now: Timestamp, request: u32, packet: &[u8], view: &FulfillView<'_>) {
-        let Some(taken) = self.state.incoming.get(&request) else { return };
+    fn software_fulfill(
+        &mut self,
+        now: Timestamp,
+        request: u32,
+        packet: &[u8],
+        view: &FulfillView<'_>,
+    ) {
+        let Some(taken) = self.state.incoming.get(&request) else {
+            return;
+        };
         if taken.expires_at <= now {
-            return self.refuse_pool(request, reject(ErrorCode::R00TransferTimedOut, "fulfilled too late"));
+            return self.refuse_pool(
+                request,
+                reject(ErrorCode::R00TransferTimedOut, "fulfilled too late"),
+            );
         }
         if !view.fulfills(&taken.condition) {
-            return self.refuse_pool(request, reject(ErrorCode::F05WrongCondition, "the fulfillment is wrong"));
+            return self.refuse_pool(
+                request,
+                reject(ErrorCode::F05WrongCondition, "the fulfillment is wrong"),
+            );
         }
-        self.record(Event::TakenFulfilled { request, answer: packet.to_vec() });
-        self.effects.push(Effect::AnswerPool(request, packet.to_vec()));
+        self.record(Event::TakenFulfilled {
+            request,
+            answer: packet.to_vec(),
+        });
+        self.effects
+            .push(Effect::AnswerPool(request, packet.to_vec()));
     }
 
     fn refuse_pool(&mut self, request: u32, answer: Vec<u8>) {
         if !self.state.incoming.contains_key(&request) {
             return;
         }
-        self.record(Event::TakenRejected { request, answer: answer.clone() });
+        self.record(Event::TakenRejected {
+            request,
+            answer: answer.clone(),
+        });
         self.effects.push(Effect::AnswerPool(request, answer));
     }
 
     fn take_voucher(&mut self, serial: ChannelSerial, amount: Amount, signature: [u8; 64]) {
         let refused = self.hold_voucher(serial, amount, signature).err();
-        let secured = self.state.channel.as_ref().map_or(Amount::ZERO, |channel| channel.incoming.secured());
-        self.effects.push(Effect::Say(PeerMessage::VoucherHeld { serial, secured, refused }));
+        let secured = self
+            .state
+            .channel
+            .as_ref()
+            .map_or(Amount::ZERO, |channel| channel.incoming.secured());
+        self.effects.push(Effect::Say(PeerMessage::VoucherHeld {
+            serial,
+            secured,
+            refused,
+        }));
     }
 
-    fn hold_voucher(&mut self, serial: ChannelSerial, amount: Amount, signature: [u8; 64]) -> Result<(), String> {
-        let channel = self.state.channel.as_ref().ok_or("no channel is open at finality depth")?;
+    fn hold_voucher(
+        &mut self,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) -> Result<(), String> {
+        let channel = self
+            .state
+            .channel
+            .as_ref()
+            .ok_or("no channel is open at finality depth")?;
         if channel.serial() == serial && amount == channel.incoming.promised() {
             return Ok(());
         }
-        let voucher = Voucher { serial, lane: LaneId::Pool, amount };
-        let signed = Verified::verify(&self.domain, voucher, Signature::new(signature), channel.payer());
-        let signed = signed.map_err(|_| format!("not signed by {}, who pays on this lane", channel.payer()))?;
-        channel.accept_voucher(&signed).map_err(|why| format!("{why:?}"))?;
+        let voucher = Voucher {
+            serial,
+            lane: LaneId::Pool,
+            amount,
+        };
+        let signed = Verified::verify(
+            &self.domain,
+            voucher,
+            Signature::new(signature),
+            channel.payer(),
+        );
+        let signed = signed
+            .map_err(|_| format!("not signed by {}, who pays on this lane", channel.payer()))?;
+        channel
+            .accept_voucher(&signed)
+            .map_err(|why| format!("{why:?}"))?;
         self.record(Event::VoucherHeld { amount, signature });
         Ok(())
     }
@@ -548,9 +791,16 @@ impl Core {
 
     fn observe(&mut self, observation: VaultObservation) {
         match observation {
-            VaultObservation::Fact { fact, place, finality, .. } => {
+            VaultObservation::Fact {
+                fact,
+                place,
+                finality,
+                ..
+            } => {
                 let position = (place.block.value(), place.log_index);
-                if self.state.cursor.is_some_and(|cursor| position <= cursor) || !self.concerns_us(&fact) {
+                if self.state.cursor.is_some_and(|cursor| position <= cursor)
+                    || !self.concerns_us(&fact)
+                {
                     return;
                 }
                 if finality == Finality::Final {
@@ -559,7 +809,9 @@ impl Core {
                     self.record(Event::NoticeSeen(fact));
                 }
             }
-            VaultObservation::Retracted { fact, .. } if self.concerns_us(&fact) && is_notice(&fact) => {
+            VaultObservation::Retracted { fact, .. }
+                if self.concerns_us(&fact) && is_notice(&fact) =>
+            {
                 self.record(Event::NoticeDropped(fact));
             }
             VaultObservation::Retracted { .. } => {}
@@ -576,8 +828,17 @@ impl Core {
 
     /// A channel is ours when it names our signer and our payout; later facts are ours by its serial.
     fn concerns_us(&self, fact: &VaultFact) -> bool {
-        if let VaultFact::Opened { peer_signer, peer_payout, .. } = *fact {
-            let free = self.state.channel.as_ref().is_none_or(|channel| !channel.is_live());
+        if let VaultFact::Opened {
+            peer_signer,
+            peer_payout,
+            ..
+        } = *fact
+        {
+            let free = self
+                .state
+                .channel
+                .as_ref()
+                .is_none_or(|channel| !channel.is_live());
             return free && peer_signer == self.policy.signer && peer_payout == self.policy.payout;
         }
         let ours = self.state.channel.as_ref().map(|channel| channel.serial());
@@ -589,12 +850,17 @@ impl Core {
             return;
         }
         self.deposit();
-        let Some(channel) = &self.state.channel else { return };
+        let Some(channel) = &self.state.channel else {
+            return;
+        };
         match channel.next_step(self.chain_now, &self.policy.channel) {
             Step::Nothing | Step::Wait { .. } => {}
             Step::Redeem { amount, .. } => self.redeem(amount),
             Step::FinishLowering => {
-                let request = VaultRequest::FinishLowering { serial: channel.serial(), lane: LaneId::Peer };
+                let request = VaultRequest::FinishLowering {
+                    serial: channel.serial(),
+                    lane: LaneId::Peer,
+                };
                 self.demand(request);
             }
             Step::FinishClose => self.demand(VaultRequest::FinishClose(channel.serial())),
@@ -602,32 +868,54 @@ impl Core {
     }
 
     fn deposit(&mut self) {
-        let Some(serial) = self.live_serial() else { return };
+        let Some(serial) = self.live_serial() else {
+            return;
+        };
         let amount = self.policy.deposit.saturating_sub(self.state.deposit_asked);
         if !amount.is_zero() {
-            self.demand(VaultRequest::Deposit { serial, amount, peer_payout: self.policy.payout });
+            self.demand(VaultRequest::Deposit {
+                serial,
+                amount,
+                peer_payout: self.policy.payout,
+            });
         }
     }
 
     fn redeem_now(&mut self) {
-        let Some(channel) = &self.state.channel else { return };
-        let everything =
-            ChannelPolicy { redeem_threshold: self.policy.channel.claim_min.max(Amount::new(1)), ..self.policy.channel };
+        let Some(channel) = &self.state.channel else {
+            return;
+        };
+        let everything = ChannelPolicy {
+            redeem_threshold: self.policy.channel.claim_min.max(Amount::new(1)),
+            ..self.policy.channel
+        };
         if let Step::Redeem { amount, .. } = channel.next_step(self.chain_now, &everything) {
             self.redeem(amount);
         }
     }
 
     fn redeem(&mut self, amount: Amount) {
-        let Some(serial) = self.state.channel.as_ref().map(|channel| channel.serial()) else { return };
-        let voucher = Voucher { serial, lane: LaneId::Pool, amount };
+        let Some(serial) = self.state.channel.as_ref().map(|channel| channel.serial()) else {
+            return;
+        };
+        let voucher = Voucher {
+            serial,
+            lane: LaneId::Pool,
+            amount,
+        };
         let signature = Signature::new(self.state.best_signature);
-        self.demand(VaultRequest::Redeem(vec![SignedVoucher { voucher, signature }]));
+        self.demand(VaultRequest::Redeem(vec![SignedVoucher {
+            voucher,
+            signature,
+        }]));
     }
 
     fn demand(&mut self, request: VaultRequest) {
         let id = EffectId::new(self.state.last_effect.value() + 1);
-        self.record(Event::Demanded { id, request: request.clone() });
+        self.record(Event::Demanded {
+            id,
+            request: request.clone(),
+        });
         self.effects.push(Effect::Transact(id, request));
     }
 
@@ -635,24 +923,44 @@ impl Core {
         if !self.state.demands.contains_key(&id) {
             return;
         }
-        self.record(Event::DemandSettled { id, failed: !succeeded });
+        self.record(Event::DemandSettled {
+            id,
+            failed: !succeeded,
+        });
         if !succeeded {
             self.retry_at = Timestamp(now.0.saturating_add(RETRY_MS));
-            self.alarm(format!("transaction {} failed; it is tried again in {} s", id.value(), RETRY_MS / 1_000));
+            self.alarm(format!(
+                "transaction {} failed; it is tried again in {} s",
+                id.value(),
+                RETRY_MS / 1_000
+            ));
         }
     }
 
     // ---- time
 
     fn tick(&mut self, now: Timestamp) {
-        let expired: Vec<u32> =
-            self.state.incoming.iter().filter(|(_, taken)| taken.expires_at <= now).map(|(request, _)| *request).collect();
+        let expired: Vec<u32> = self
+            .state
+            .incoming
+            .iter()
+            .filter(|(_, taken)| taken.expires_at <= now)
+            .map(|(request, _)| *request)
+            .collect();
         for request in expired {
-            self.refuse_pool(request, reject(ErrorCode::R00TransferTimedOut, "no answer in time"));
+            self.refuse_pool(
+                request,
+                reject(ErrorCode::R00TransferTimedOut, "no answer in time"),
+            );
         }
         self.release_waiting(now);
         let forget = Timestamp(now.0.saturating_sub(ANSWER_KEPT_MS));
-        if self.state.answers.values().any(|answer| answer.expires_at <= forget) {
+        if self
+            .state
+            .answers
+            .values()
+            .any(|answer| answer.expires_at <= forget)
+        {
             self.record(Event::AnswersForgotten { expired_at: forget });
         }
         self.ask_for_late(now);
@@ -661,16 +969,24 @@ impl Core {
 
     /// Says again what the pool should have confirmed by now: it may have seen our deposit final a moment after us.
     fn say_again(&mut self, now: Timestamp) {
-        let Some(serial) = self.live_serial() else { return };
+        let Some(serial) = self.live_serial() else {
+            return;
+        };
         if !self.agreed || now.0 < self.said_at.0.saturating_add(SAY_AGAIN_MS) {
             return;
         }
         self.said_at = now;
         let Policy { signer, payout, .. } = self.policy;
         if self.state.terms.as_ref().and_then(|terms| terms.serial) != Some(serial) {
-            return self.effects.push(Effect::Say(PeerMessage::Hello { signer, payout }));
+            return self
+                .effects
+                .push(Effect::Say(PeerMessage::Hello { signer, payout }));
         }
-        let promised = self.state.channel.as_ref().map_or(Amount::ZERO, |channel| channel.outgoing.promised());
+        let promised = self
+            .state
+            .channel
+            .as_ref()
+            .map_or(Amount::ZERO, |channel| channel.outgoing.promised());
         if promised > self.held {
             self.effects.push(Effect::SignVoucher(serial, promised));
         }
@@ -683,13 +999,23 @@ impl Core {
         }
         let late = |expires_at: Timestamp| expires_at.0.saturating_add(ASK_AGAIN_MS) <= now.0;
         let outgoing = self.state.outgoing.iter();
-        let requests = outgoing.filter(|(_, sent)| late(sent.expires_at)).map(|(request, _)| *request).collect();
+        let requests = outgoing
+            .filter(|(_, sent)| late(sent.expires_at))
+            .map(|(request, _)| *request)
+            .collect();
         self.ask(now, requests);
     }
 }
 
 /// The part of the terms that stays the same between two settlements.
 fn lasting(terms: &Terms) -> Terms {
-    let (held, signed, owed_to_peer, owed_to_pool) = (Amount::ZERO, Amount::ZERO, Amount::ZERO, Amount::ZERO);
-    Terms { held, signed, owed_to_peer, owed_to_pool, ..terms.clone() }
+    let (held, signed, owed_to_peer, owed_to_pool) =
+        (Amount::ZERO, Amount::ZERO, Amount::ZERO, Amount::ZERO);
+    Terms {
+        held,
+        signed,
+        owed_to_peer,
+        owed_to_pool,
+        ..terms.clone()
+    }
 }

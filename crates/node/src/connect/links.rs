@@ -51,18 +51,33 @@ pub(super) async fn keep_pool(pool: Pool, inputs: Inputs) {
 }
 
 async fn dial(pool: &Pool) -> Result<(Socket, Link), String> {
-    let mut socket = socket::dial(&pool.url).await.map_err(|fault| fault.to_string())?;
+    let mut socket = socket::dial(&pool.url)
+        .await
+        .map_err(|fault| fault.to_string())?;
     let mut link = Link::client();
     let mut frame = Vec::new();
-    link.start(&mut frame, RequestId(u32::MAX), pool.username.as_deref(), &pool.token);
-    socket.send(Message::Binary(frame.into())).await.map_err(|error| error.to_string())?;
+    link.start(
+        &mut frame,
+        RequestId(u32::MAX),
+        pool.username.as_deref(),
+        &pool.token,
+    );
+    socket
+        .send(Message::Binary(frame.into()))
+        .await
+        .map_err(|error| error.to_string())?;
     loop {
         let message = socket.next().await.ok_or("it closed the connection")?;
-        let Message::Binary(bytes) = message.map_err(|error| error.to_string())? else { continue };
+        let Message::Binary(bytes) = message.map_err(|error| error.to_string())? else {
+            continue;
+        };
         match link.receive(&bytes) {
             Ok(LinkEvent::Authenticated) => return Ok((socket, link)),
             Ok(LinkEvent::AuthRefused(error)) => {
-                return Err(format!("it refused the token: {}", String::from_utf8_lossy(error.data)));
+                return Err(format!(
+                    "it refused the token: {}",
+                    String::from_utf8_lossy(error.data)
+                ));
             }
             Ok(_) | Err(_) => return Err("it did not answer the auth message".into()),
         }
@@ -74,7 +89,9 @@ pub(super) async fn serve_software(listener: TcpListener, token: String, inputs:
     while let Ok((stream, _)) = listener.accept().await {
         let (token, inputs) = (token.clone(), inputs.clone());
         tokio::spawn(async move {
-            let Ok((socket, _)) = socket::accept(stream).await else { return };
+            let Ok((socket, _)) = socket::accept(stream).await else {
+                return;
+            };
             match timeout(AUTH_MAX, admit(socket, &token)).await {
                 Ok(Some((socket, link))) => carry(socket, link, Side::Software, &inputs).await,
                 Ok(None) => warn!("a connection to the software's port showed no valid token"),
@@ -87,8 +104,12 @@ pub(super) async fn serve_software(listener: TcpListener, token: String, inputs:
 async fn admit(mut socket: Socket, token: &str) -> Option<(Socket, Link)> {
     let mut link = Link::server();
     loop {
-        let Message::Binary(bytes) = socket.next().await?.ok()? else { continue };
-        let LinkEvent::AuthRequested { token: shown, .. } = link.receive(&bytes).ok()? else { return None };
+        let Message::Binary(bytes) = socket.next().await?.ok()? else {
+            continue;
+        };
+        let LinkEvent::AuthRequested { token: shown, .. } = link.receive(&bytes).ok()? else {
+            return None;
+        };
         let mut frame = Vec::new();
         let genuine = is_same(shown, token);
         if genuine {
@@ -103,7 +124,10 @@ async fn admit(mut socket: Socket, token: &str) -> Option<(Socket, Link)> {
 
 /// Compares without telling by its time how much was right.
 fn is_same(shown: &str, token: &str) -> bool {
-    let differences = shown.bytes().zip(token.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    let differences = shown
+        .bytes()
+        .zip(token.bytes())
+        .fold(0, |sum, (a, b)| sum | (a ^ b));
     shown.len() == token.len() && differences == 0
 }
 
@@ -111,7 +135,15 @@ fn is_same(shown: &str, token: &str) -> bool {
 async fn carry(socket: Socket, link: Link, side: Side, inputs: &Inputs) {
     let (sender, mut frames) = mpsc::channel::<Vec<u8>>(FRAMES_MAX);
     let generation = inputs.next_generation();
-    if inputs.give(Input::Up { side, generation, link, frames: sender }).is_err() {
+    if inputs
+        .give(Input::Up {
+            side,
+            generation,
+            link,
+            frames: sender,
+        })
+        .is_err()
+    {
         return;
     }
     let (mut write, mut read) = socket.split();
@@ -119,7 +151,14 @@ async fn carry(socket: Socket, link: Link, side: Side, inputs: &Inputs) {
         while let Some(Ok(message)) = read.next().await {
             match message {
                 Message::Binary(bytes) => {
-                    if inputs.give(Input::Frame { side, generation, bytes }).is_err() {
+                    if inputs
+                        .give(Input::Frame {
+                            side,
+                            generation,
+                            bytes,
+                        })
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -130,11 +169,19 @@ async fn carry(socket: Socket, link: Link, side: Side, inputs: &Inputs) {
     };
     let writing = async {
         while let Some(first) = frames.recv().await {
-            if write.feed(Message::Binary(Bytes::from(first))).await.is_err() {
+            if write
+                .feed(Message::Binary(Bytes::from(first)))
+                .await
+                .is_err()
+            {
                 return;
             }
             while let Ok(next) = frames.try_recv() {
-                if write.feed(Message::Binary(Bytes::from(next))).await.is_err() {
+                if write
+                    .feed(Message::Binary(Bytes::from(next)))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

@@ -27,7 +27,9 @@ pub enum MemoryFault {
     #[error(transparent)]
     Journal(#[from] Fault),
     /// A frame that this version cannot read.
-    #[error("{0} was not written by this version; start the version that wrote it, or restore a backup")]
+    #[error(
+        "{0} was not written by this version; start the version that wrote it, or restore a backup"
+    )]
     Unknown(String),
 }
 
@@ -42,12 +44,16 @@ impl Memory {
     pub(super) fn open(directory: &Path, signer: Address) -> Result<(Self, State), MemoryFault> {
         let storage = LocalDisk::open(directory.join("journal"))?;
         let identity = Sha256::digest(format!("forebay connect {signer}")).into();
-        let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::new(identity) };
+        let options = Options {
+            segment_bytes: SEGMENT_BYTES,
+            ..Options::new(identity)
+        };
         let (journal, mut recovery) = Journal::open(Arc::new(storage), options)?;
         let mut state = State::default();
         if let Some(snapshot) = recovery.snapshot.take() {
-            state = State::try_from_slice(&snapshot.state)
-                .map_err(|_| MemoryFault::Unknown(format!("the snapshot at frame {}", snapshot.head.sequence)))?;
+            state = State::try_from_slice(&snapshot.state).map_err(|_| {
+                MemoryFault::Unknown(format!("the snapshot at frame {}", snapshot.head.sequence))
+            })?;
         }
         let mut frames = 0;
         while let Some(frame) = recovery.next_frame()? {

@@ -47,7 +47,9 @@ pub enum ConnectFault {
     #[error(transparent)]
     Chain(#[from] forebay_chain_evm::Fault),
     /// The software's port cannot be listened on.
-    #[error("software.listen: {address} cannot be listened on: {source}; is another process using the port?")]
+    #[error(
+        "software.listen: {address} cannot be listened on: {source}; is another process using the port?"
+    )]
     Listen {
         /// Which.
         address: SocketAddr,
@@ -77,19 +79,36 @@ pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFa
     let from = state.follow_from().max(config.chain.from_block);
     let vault = chain::connect(&config, key.clone()).await?;
     let address = config.software.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| ConnectFault::Listen { address, source })?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ConnectFault::Listen { address, source })?;
     let listen = listener.local_addr()?;
     let (inputs, receiver) = shell::inputs();
     let core = Core::new(config.policy(signer), state);
     let status = status::Status::new(&config.data_directory, signer.to_string());
     let runtime = tokio::runtime::Handle::current();
-    let shell = Shell::new((core, memory), (key, vault.clone()), (inputs.clone(), runtime), status);
-    let thread = std::thread::Builder::new().name("connect".into()).spawn(move || shell.run(&receiver))?;
+    let shell = Shell::new(
+        (core, memory),
+        (key, vault.clone()),
+        (inputs.clone(), runtime),
+        status,
+    );
+    let thread = std::thread::Builder::new()
+        .name("connect".into())
+        .spawn(move || shell.run(&receiver))?;
     tokio::spawn(chain::follow(vault, from, inputs.clone()));
-    tokio::spawn(links::serve_software(listener, config.software.token, inputs.clone()));
+    tokio::spawn(links::serve_software(
+        listener,
+        config.software.token,
+        inputs.clone(),
+    ));
     tokio::spawn(links::keep_pool(config.pool, inputs.clone()));
     info!(%listen, %signer, "the peer's software may connect");
-    Ok(RunningConnect { listen, inputs, thread })
+    Ok(RunningConnect {
+        listen,
+        inputs,
+        thread,
+    })
 }
 
 impl RunningConnect {

@@ -36,9 +36,21 @@ const MESSAGES_FROM: u32 = 0x8000_0000;
 
 /// What the shell hands to the core's thread.
 pub(super) enum Input {
-    Up { side: Side, generation: u64, link: Link, frames: mpsc::Sender<Vec<u8>> },
-    Down { side: Side, generation: u64 },
-    Frame { side: Side, generation: u64, bytes: Bytes },
+    Up {
+        side: Side,
+        generation: u64,
+        link: Link,
+        frames: mpsc::Sender<Vec<u8>>,
+    },
+    Down {
+        side: Side,
+        generation: u64,
+    },
+    Frame {
+        side: Side,
+        generation: u64,
+        bytes: Bytes,
+    },
     Chain(VaultObservation),
     Command(Command<'static>),
     /// Redeem what can be redeemed, wait for it, and end.
@@ -74,7 +86,14 @@ impl Inputs {
 /// The queue to the core's thread.
 pub(super) fn inputs() -> (Inputs, Receiver<Input>) {
     let (sender, receiver) = sync_channel(INPUTS_MAX);
-    (Inputs { sender, generations: Arc::default(), closed: Arc::default() }, receiver)
+    (
+        Inputs {
+            sender,
+            generations: Arc::default(),
+            closed: Arc::default(),
+        },
+        receiver,
+    )
 }
 
 struct OpenLink {
@@ -130,7 +149,9 @@ impl Shell {
     /// When the journal fails: nothing more may leave.
     pub(super) fn run(mut self, receiver: &Receiver<Input>) -> Result<(), Fault> {
         let outstanding: Vec<Effect> = self.core.outstanding().collect();
-        outstanding.into_iter().for_each(|effect| self.carry_out(effect));
+        outstanding
+            .into_iter()
+            .for_each(|effect| self.carry_out(effect));
         let result = self.serve(receiver);
         self.inputs.closed.store(true, Ordering::Relaxed);
         result
@@ -146,7 +167,8 @@ impl Shell {
             }
             self.decide(Command::Tick);
             self.release()?;
-            self.status.write(&self.core, self.pool.is_some(), self.software.is_some());
+            self.status
+                .write(&self.core, self.pool.is_some(), self.software.is_some());
             if self.draining && self.core.outstanding().next().is_none() {
                 return self.memory.snapshot(self.core.state(), true);
             }
@@ -154,13 +176,16 @@ impl Shell {
     }
 
     fn decide(&mut self, command: Command<'_>) {
-        self.core.handle(wall::now(), command, &mut self.events, &mut self.effects);
+        self.core
+            .handle(wall::now(), command, &mut self.events, &mut self.effects);
     }
 
     /// Makes the batch durable, then carries out what follows from it [I7].
     fn release(&mut self) -> Result<(), Fault> {
         let events = std::mem::take(&mut self.events);
-        self.memory.keep(&events).inspect_err(|fault| error!("the journal failed, so this process ends: {fault}"))?;
+        self.memory
+            .keep(&events)
+            .inspect_err(|fault| error!("the journal failed, so this process ends: {fault}"))?;
         for event in &events {
             if let Event::DemandSettled { id, .. } = event {
                 let (vault, id) = (Arc::clone(&self.vault), *id);
@@ -179,19 +204,44 @@ impl Shell {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Up { side, generation, link, frames } => {
-                *self.side(side) = Some(OpenLink { generation, link, frames });
+            Input::Up {
+                side,
+                generation,
+                link,
+                frames,
+            } => {
+                *self.side(side) = Some(OpenLink {
+                    generation,
+                    link,
+                    frames,
+                });
                 info!(?side, "connected");
-                self.decide(if side == Side::Pool { Command::PoolUp } else { Command::SoftwareUp });
+                self.decide(if side == Side::Pool {
+                    Command::PoolUp
+                } else {
+                    Command::SoftwareUp
+                });
             }
             Input::Down { side, generation } => {
-                if self.side(side).as_ref().is_some_and(|link| link.generation == generation) {
+                if self
+                    .side(side)
+                    .as_ref()
+                    .is_some_and(|link| link.generation == generation)
+                {
                     *self.side(side) = None;
                     info!(?side, "disconnected");
-                    self.decide(if side == Side::Pool { Command::PoolDown } else { Command::SoftwareDown });
+                    self.decide(if side == Side::Pool {
+                        Command::PoolDown
+                    } else {
+                        Command::SoftwareDown
+                    });
                 }
             }
-            Input::Frame { side, generation, bytes } => self.take_frame(side, generation, &bytes),
+            Input::Frame {
+                side,
+                generation,
+                bytes,
+            } => self.take_frame(side, generation, &bytes),
             Input::Chain(observation) => self.decide(Command::Chain(observation)),
             Input::Command(command) => self.decide(command),
             Input::Drain => {
@@ -209,7 +259,12 @@ impl Shell {
     }
 
     fn take_frame(&mut self, side: Side, generation: u64, bytes: &[u8]) {
-        let Some(mut open) = self.side(side).take_if(|open| open.generation == generation) else { return };
+        let Some(mut open) = self
+            .side(side)
+            .take_if(|open| open.generation == generation)
+        else {
+            return;
+        };
         match open.link.receive(bytes) {
             Ok(event) => self.take_event(side, &open, event),
             Err(error) => debug!(?side, "a frame was passed over: {error}"),
@@ -225,21 +280,34 @@ impl Shell {
             (Side::Pool, LinkEvent::Fulfill(id, fulfill)) => {
                 self.decide(Command::PoolFulfill(id.0, fulfill.packet, fulfill.view));
             }
-            (Side::Pool, LinkEvent::Reject(id, reject)) => self.decide(Command::PoolReject(id.0, reject.packet)),
+            (Side::Pool, LinkEvent::Reject(id, reject)) => {
+                self.decide(Command::PoolReject(id.0, reject.packet))
+            }
             (Side::Pool, LinkEvent::InvalidReply(id, _)) => {
-                self.decide(Command::PoolReject(id.0, &reject(ErrorCode::T00InternalError, "an unreadable reply")));
+                self.decide(Command::PoolReject(
+                    id.0,
+                    &reject(ErrorCode::T00InternalError, "an unreadable reply"),
+                ));
             }
             (Side::Pool, LinkEvent::Error(id, error)) if id.0 >= MESSAGES_FROM => {
-                warn!("the pool refused a message: {}", String::from_utf8_lossy(error.data));
+                warn!(
+                    "the pool refused a message: {}",
+                    String::from_utf8_lossy(error.data)
+                );
             }
             (Side::Pool, LinkEvent::Error(id, _)) => {
-                self.decide(Command::PoolReject(id.0, &reject(ErrorCode::T00InternalError, "the pool failed")));
+                self.decide(Command::PoolReject(
+                    id.0,
+                    &reject(ErrorCode::T00InternalError, "the pool failed"),
+                ));
             }
             (Side::Pool, LinkEvent::Message(id, data)) => {
                 send(open, |out| btp::encode_response(out, id, &[]));
                 self.hear(data.find(PROTOCOL).map(|entry| entry.data));
             }
-            (Side::Pool, LinkEvent::Response(_, data)) => self.hear(data.find(PROTOCOL).map(|entry| entry.data)),
+            (Side::Pool, LinkEvent::Response(_, data)) => {
+                self.hear(data.find(PROTOCOL).map(|entry| entry.data))
+            }
             (Side::Software, LinkEvent::Prepare(id, prepare)) => {
                 self.decide(Command::SoftwarePrepare(id.0, prepare.packet, prepare.view));
             }
@@ -250,20 +318,31 @@ impl Shell {
                 self.decide(Command::SoftwareReject(id.0, reject.packet));
             }
             (Side::Software, LinkEvent::InvalidReply(id, _) | LinkEvent::Error(id, _)) => {
-                self.decide(Command::SoftwareReject(id.0, &reject(ErrorCode::T00InternalError, "an unreadable reply")));
+                self.decide(Command::SoftwareReject(
+                    id.0,
+                    &reject(ErrorCode::T00InternalError, "an unreadable reply"),
+                ));
             }
             (_, LinkEvent::InvalidPrepare(id, error)) => {
                 let packet = reject(ErrorCode::F01InvalidPacket, &error.to_string());
-                send(open, |out| open.link.encode_ilp(out, PacketType::Reject, id, &packet));
+                send(open, |out| {
+                    open.link.encode_ilp(out, PacketType::Reject, id, &packet)
+                });
             }
             (Side::Software, LinkEvent::Message(id, _)) | (_, LinkEvent::Transfer(id, ..)) => {
                 let text = "only ILP packets pass here";
                 send(open, |out| {
-                    btp::encode_error(out, id, ErrorKind::NotAccepted, wall::now(), text).expect("before the year 10000");
+                    btp::encode_error(out, id, ErrorKind::NotAccepted, wall::now(), text)
+                        .expect("before the year 10000");
                 });
             }
             (Side::Software, LinkEvent::Response(..))
-            | (_, LinkEvent::AuthRequested { .. } | LinkEvent::Authenticated | LinkEvent::AuthRefused(_)) => {}
+            | (
+                _,
+                LinkEvent::AuthRequested { .. }
+                | LinkEvent::Authenticated
+                | LinkEvent::AuthRefused(_),
+            ) => {}
         }
     }
 
@@ -277,21 +356,36 @@ impl Shell {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Forward(request, packet) => self.send_ilp(Side::Pool, PacketType::Prepare, request, &packet),
-            Effect::Deliver(request, packet) => self.send_ilp(Side::Software, PacketType::Prepare, request, &packet),
-            Effect::AnswerPool(request, packet) => self.send_ilp(Side::Pool, PacketType::Fulfill, request, &packet),
+            Effect::Forward(request, packet) => {
+                self.send_ilp(Side::Pool, PacketType::Prepare, request, &packet)
+            }
+            Effect::Deliver(request, packet) => {
+                self.send_ilp(Side::Software, PacketType::Prepare, request, &packet)
+            }
+            Effect::AnswerPool(request, packet) => {
+                self.send_ilp(Side::Pool, PacketType::Fulfill, request, &packet)
+            }
             Effect::AnswerSoftware(request, packet) => {
                 self.send_ilp(Side::Software, PacketType::Fulfill, request, &packet);
             }
             Effect::SignVoucher(serial, amount) => {
-                let voucher = Voucher { serial, lane: LaneId::Peer, amount };
+                let voucher = Voucher {
+                    serial,
+                    lane: LaneId::Peer,
+                    amount,
+                };
                 let signature = self.key.sign_message(self.vault.domain(), &voucher).0;
-                self.say(&PeerMessage::Voucher { serial, amount, signature });
+                self.say(&PeerMessage::Voucher {
+                    serial,
+                    amount,
+                    signature,
+                });
             }
             Effect::Say(message) => self.say(&message),
             Effect::Transact(id, request) => {
                 let (vault, inputs) = (Arc::clone(&self.vault), self.inputs.clone());
-                self.runtime.spawn(chain::transact(vault, id, request, inputs));
+                self.runtime
+                    .spawn(chain::transact(vault, id, request, inputs));
             }
             Effect::Alarm(text) => {
                 warn!("{text}");
@@ -303,7 +397,10 @@ impl Shell {
     /// Answers of both kinds travel in the same frame, so that `Fulfill` stands for either here.
     fn send_ilp(&mut self, side: Side, packet_type: PacketType, request: u32, packet: &[u8]) {
         if let Some(open) = self.side(side) {
-            send(open, |out| open.link.encode_ilp(out, packet_type, RequestId(request), packet));
+            send(open, |out| {
+                open.link
+                    .encode_ilp(out, packet_type, RequestId(request), packet)
+            });
         }
     }
 
@@ -311,7 +408,9 @@ impl Shell {
         self.last_message = self.last_message.wrapping_add(1) & !MESSAGES_FROM;
         let id = RequestId(MESSAGES_FROM | self.last_message);
         if let Some(open) = &self.pool {
-            send(open, |out| btp::encode_message(out, id, &[Entry::bytes(PROTOCOL, &message.encode())]));
+            send(open, |out| {
+                btp::encode_message(out, id, &[Entry::bytes(PROTOCOL, &message.encode())])
+            });
         }
     }
 }

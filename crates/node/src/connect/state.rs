@@ -97,13 +97,20 @@ impl State {
     /// Chain units in one packet unit.
     #[must_use]
     pub fn factor(&self) -> u128 {
-        self.terms.as_ref().map_or(1, |terms| 10u128.pow(u32::from(terms.chain_scale.saturating_sub(terms.asset_scale))))
+        self.terms.as_ref().map_or(1, |terms| {
+            10u128.pow(u32::from(
+                terms.chain_scale.saturating_sub(terms.asset_scale),
+            ))
+        })
     }
 
     /// What the pool's vouchers secure, cumulative, in packet units, rounded down.
     #[must_use]
     pub fn secured(&self) -> Amount {
-        let secured = self.channel.as_ref().map_or(Amount::ZERO, |channel| channel.incoming.secured());
+        let secured = self
+            .channel
+            .as_ref()
+            .map_or(Amount::ZERO, |channel| channel.incoming.secured());
         Amount::new(secured.value() / self.factor())
     }
 
@@ -123,11 +130,22 @@ impl State {
     pub fn evolve(&mut self, event: &Event) {
         match event {
             Event::TermsNamed(terms) => self.terms = Some((**terms).clone()),
-            Event::Sent { request, software_request, amount, expires_at, condition } => {
+            Event::Sent {
+                request,
+                software_request,
+                amount,
+                expires_at,
+                condition,
+            } => {
                 self.last_request = *request;
                 self.sent_pending = self.sent_pending.saturating_add(Amount::from(*amount));
                 let (software_request, amount) = (*software_request, *amount);
-                let sent = Outgoing { software_request, amount, expires_at: *expires_at, condition: *condition };
+                let sent = Outgoing {
+                    software_request,
+                    amount,
+                    expires_at: *expires_at,
+                    condition: *condition,
+                };
                 self.outgoing.insert(*request, sent);
             }
             Event::SentFulfilled { request } => {
@@ -137,9 +155,18 @@ impl State {
             Event::SentFailed { request } => {
                 self.resolve_sent(*request);
             }
-            Event::Taken { request, amount, expires_at, condition } => {
+            Event::Taken {
+                request,
+                amount,
+                expires_at,
+                condition,
+            } => {
                 self.received_pending = self.received_pending.saturating_add(Amount::from(*amount));
-                let taken = Incoming { amount: *amount, expires_at: *expires_at, condition: *condition };
+                let taken = Incoming {
+                    amount: *amount,
+                    expires_at: *expires_at,
+                    condition: *condition,
+                };
                 self.incoming.insert(*request, taken);
             }
             Event::TakenFulfilled { request, answer } => {
@@ -149,12 +176,22 @@ impl State {
             Event::TakenRejected { request, answer } => {
                 self.resolve_taken(*request, answer);
             }
-            Event::AnswersForgotten { expired_at } => self.answers.retain(|_, answer| answer.expires_at > *expired_at),
+            Event::AnswersForgotten { expired_at } => self
+                .answers
+                .retain(|_, answer| answer.expires_at > *expired_at),
             Event::VoucherSigned { amount } => {
-                self.channel.as_mut().expect("a voucher is signed on a channel").outgoing.sign(*amount);
+                self.channel
+                    .as_mut()
+                    .expect("a voucher is signed on a channel")
+                    .outgoing
+                    .sign(*amount);
             }
             Event::VoucherHeld { amount, signature } => {
-                self.channel.as_mut().expect("a voucher is held on a channel").incoming.hold(*amount);
+                self.channel
+                    .as_mut()
+                    .expect("a voucher is held on a channel")
+                    .incoming
+                    .hold(*amount);
                 self.best_signature = *signature;
             }
             Event::ChainFinal { fact, place } => {
@@ -170,17 +207,27 @@ impl State {
 
     // [I3] a packet resolves once: it leaves the table, and only what was in the table counts.
     fn resolve_sent(&mut self, request: u32) -> Amount {
-        let Some(sent) = self.outgoing.remove(&request) else { return Amount::ZERO };
+        let Some(sent) = self.outgoing.remove(&request) else {
+            return Amount::ZERO;
+        };
         let amount = Amount::from(sent.amount);
         self.sent_pending = self.sent_pending.saturating_sub(amount);
         amount
     }
 
     fn resolve_taken(&mut self, request: u32, answer: &[u8]) -> Amount {
-        let Some(taken) = self.incoming.remove(&request) else { return Amount::ZERO };
+        let Some(taken) = self.incoming.remove(&request) else {
+            return Amount::ZERO;
+        };
         let amount = Amount::from(taken.amount);
         self.received_pending = self.received_pending.saturating_sub(amount);
-        self.answers.insert(request, Answer { packet: answer.to_vec(), expires_at: taken.expires_at });
+        self.answers.insert(
+            request,
+            Answer {
+                packet: answer.to_vec(),
+                expires_at: taken.expires_at,
+            },
+        );
         amount
     }
 
@@ -196,7 +243,9 @@ impl State {
     }
 
     fn settle(&mut self, id: EffectId, failed: bool) {
-        let Some(request) = self.demands.remove(&id) else { return };
+        let Some(request) = self.demands.remove(&id) else {
+            return;
+        };
         if !failed {
             return;
         }
@@ -209,11 +258,19 @@ impl State {
     }
 
     fn channel_of(&mut self, serial: ChannelSerial) -> Option<&mut Channel> {
-        self.channel.as_mut().filter(|channel| channel.serial() == serial)
+        self.channel
+            .as_mut()
+            .filter(|channel| channel.serial() == serial)
     }
 
     fn absorb_final(&mut self, fact: &VaultFact) {
-        if let VaultFact::Opened { serial, pool_signer, peer_payout, .. } = *fact {
+        if let VaultFact::Opened {
+            serial,
+            pool_signer,
+            peer_payout,
+            ..
+        } = *fact
+        {
             let mut channel = Channel::new(serial, LaneId::Pool, pool_signer);
             channel.opened();
             self.channel = Some(channel);
@@ -222,33 +279,66 @@ impl State {
             return;
         }
         self.absorb_notice(fact);
-        let Some(channel) = fact.serial().and_then(|serial| self.channel_of(serial)) else { return };
+        let Some(channel) = fact.serial().and_then(|serial| self.channel_of(serial)) else {
+            return;
+        };
         match *fact {
             VaultFact::Raised { ceiling, .. } => channel.incoming.ceiling_is(ceiling),
             VaultFact::Deposited { ceiling, .. } => channel.outgoing.ceiling_is(ceiling),
-            VaultFact::Redeemed { lane: LaneId::Pool, paid, .. } => channel.incoming.paid_is(paid),
-            VaultFact::Redeemed { lane: LaneId::Peer, paid, .. } => channel.outgoing.paid_is(paid),
-            VaultFact::Lowered { lane: LaneId::Pool, ceiling, .. } => channel.incoming.lowered(ceiling),
-            VaultFact::Lowered { lane: LaneId::Peer, ceiling, .. } => channel.outgoing_lowered(ceiling),
+            VaultFact::Redeemed {
+                lane: LaneId::Pool,
+                paid,
+                ..
+            } => channel.incoming.paid_is(paid),
+            VaultFact::Redeemed {
+                lane: LaneId::Peer,
+                paid,
+                ..
+            } => channel.outgoing.paid_is(paid),
+            VaultFact::Lowered {
+                lane: LaneId::Pool,
+                ceiling,
+                ..
+            } => channel.incoming.lowered(ceiling),
+            VaultFact::Lowered {
+                lane: LaneId::Peer,
+                ceiling,
+                ..
+            } => channel.outgoing_lowered(ceiling),
             VaultFact::NettedOff { amount, .. } => {
                 channel.incoming.net_off(amount);
                 channel.outgoing.net_off(amount);
             }
-            VaultFact::Closed { pool_paid, peer_paid, .. } => {
+            VaultFact::Closed {
+                pool_paid,
+                peer_paid,
+                ..
+            } => {
                 channel.incoming.paid_is(pool_paid);
                 channel.outgoing.paid_is(peer_paid);
                 channel.closed();
             }
-            VaultFact::KeyChanged { lane: LaneId::Pool, signer, .. } => channel.key_changed(signer),
+            VaultFact::KeyChanged {
+                lane: LaneId::Pool,
+                signer,
+                ..
+            } => channel.key_changed(signer),
             // Our own key changes only by our own hand, and the rest names no lane of ours.
             _ => {}
         }
     }
 
     fn absorb_notice(&mut self, fact: &VaultFact) {
-        let Some(channel) = fact.serial().and_then(|serial| self.channel_of(serial)) else { return };
+        let Some(channel) = fact.serial().and_then(|serial| self.channel_of(serial)) else {
+            return;
+        };
         match *fact {
-            VaultFact::LoweringStarted { lane, ceiling, deadline, .. } => {
+            VaultFact::LoweringStarted {
+                lane,
+                ceiling,
+                deadline,
+                ..
+            } => {
                 let lowering = Lowering { ceiling, deadline };
                 match lane {
                     LaneId::Pool => channel.incoming.lowering_announced(lowering),
@@ -256,19 +346,31 @@ impl State {
                 }
             }
             VaultFact::CloseStarted { deadline, .. } => channel.close_announced(deadline),
-            VaultFact::KeyChangeStarted { lane: LaneId::Pool, deadline, .. } => channel.key_change_announced(deadline),
+            VaultFact::KeyChangeStarted {
+                lane: LaneId::Pool,
+                deadline,
+                ..
+            } => channel.key_change_announced(deadline),
             // Everything else counts at finality depth only.
             _ => {}
         }
     }
 
     fn drop_notice(&mut self, fact: &VaultFact) {
-        let Some(channel) = fact.serial().and_then(|serial| self.channel_of(serial)) else { return };
+        let Some(channel) = fact.serial().and_then(|serial| self.channel_of(serial)) else {
+            return;
+        };
         match *fact {
-            VaultFact::LoweringStarted { lane: LaneId::Pool, .. } => channel.incoming.lowering_withdrawn(),
-            VaultFact::LoweringStarted { lane: LaneId::Peer, .. } => channel.outgoing.lowering_withdrawn(),
+            VaultFact::LoweringStarted {
+                lane: LaneId::Pool, ..
+            } => channel.incoming.lowering_withdrawn(),
+            VaultFact::LoweringStarted {
+                lane: LaneId::Peer, ..
+            } => channel.outgoing.lowering_withdrawn(),
             VaultFact::CloseStarted { .. } => channel.close_withdrawn(),
-            VaultFact::KeyChangeStarted { lane: LaneId::Pool, .. } => channel.key_change_withdrawn(),
+            VaultFact::KeyChangeStarted {
+                lane: LaneId::Pool, ..
+            } => channel.key_change_withdrawn(),
             // Nothing else was absorbed before it was final.
             _ => {}
         }
@@ -279,7 +381,9 @@ impl State {
 pub(super) const fn is_notice(fact: &VaultFact) -> bool {
     matches!(
         fact,
-        VaultFact::LoweringStarted { .. } | VaultFact::CloseStarted { .. } | VaultFact::KeyChangeStarted { .. }
+        VaultFact::LoweringStarted { .. }
+            | VaultFact::CloseStarted { .. }
+            | VaultFact::KeyChangeStarted { .. }
     )
 }
 
@@ -287,7 +391,10 @@ fn step_of(request: &VaultRequest) -> Option<Step> {
     match request {
         VaultRequest::Redeem(vouchers) => {
             let amount = vouchers.first()?.voucher.amount;
-            Some(Step::Redeem { amount, before: None })
+            Some(Step::Redeem {
+                amount,
+                before: None,
+            })
         }
         VaultRequest::FinishClose(_) => Some(Step::FinishClose),
         VaultRequest::FinishLowering { .. } => Some(Step::FinishLowering),

@@ -68,7 +68,12 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn new(data_directory: &std::path::Path, address: String) -> Self {
-        Self { path: data_directory.join(STATUS_FILE), address, alarms: Vec::new(), written: None }
+        Self {
+            path: data_directory.join(STATUS_FILE),
+            address,
+            alarms: Vec::new(),
+            written: None,
+        }
     }
 
     pub(super) fn alarm(&mut self, text: String) {
@@ -93,7 +98,9 @@ impl Status {
     fn view(&self, core: &Core, pool_connected: bool, software_connected: bool) -> View {
         let state = core.state();
         let channel = state.channel.as_ref();
-        let lane = |amount: fn(&forebay_channel::Channel) -> Amount| Units(channel.map_or(Amount::ZERO, amount));
+        let lane = |amount: fn(&forebay_channel::Channel) -> Amount| {
+            Units(channel.map_or(Amount::ZERO, amount))
+        };
         View {
             pid: std::process::id(),
             address: self.address.clone(),

@@ -1,9 +1,13 @@
 //! The peer's side against a pool, a chain and software that do as they like.
 
 use forebay_channel::vault::{Head, Place, VaultFact, VaultObservation, VaultRequest};
-use forebay_channel::{Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Terms, Voucher};
+use forebay_channel::{
+    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Terms, Voucher,
+};
 use forebay_ilp::{Address as IlpAddress, FulfillView, PacketView, PrepareView};
-use forebay_quantity::{Amount, BlockHeight, ChannelSerial, EffectId, Hash32, Milliseconds, Timestamp};
+use forebay_quantity::{
+    Amount, BlockHeight, ChannelSerial, EffectId, Hash32, Milliseconds, Timestamp,
+};
 use sha2::{Digest, Sha256};
 
 use super::{Command, Core, Effect, Event, Policy, State};
@@ -50,7 +54,13 @@ fn condition(seed: u8) -> [u8; 32] {
 fn prepare(amount: u64, seed: u8, expires_at: Timestamp) -> Vec<u8> {
     let condition = condition(seed);
     let destination = IlpAddress::parse(b"test.pool.b").expect("an address");
-    let view = PrepareView { amount, expires_at, condition: &condition, destination, data: b"data" };
+    let view = PrepareView {
+        amount,
+        expires_at,
+        condition: &condition,
+        destination,
+        data: b"data",
+    };
     let mut packet = Vec::new();
     view.encode(&mut packet).expect("encodes");
     packet
@@ -59,7 +69,12 @@ fn prepare(amount: u64, seed: u8, expires_at: Timestamp) -> Vec<u8> {
 fn fulfill(seed: u8) -> Vec<u8> {
     let preimage = preimage(seed);
     let mut packet = Vec::new();
-    FulfillView { fulfillment: &preimage, data: b"receipt" }.encode(&mut packet).expect("encodes");
+    FulfillView {
+        fulfillment: &preimage,
+        data: b"receipt",
+    }
+    .encode(&mut packet)
+    .expect("encodes");
     packet
 }
 
@@ -77,15 +92,25 @@ fn text(effect: &Effect) -> String {
         Effect::Forward(request, _) => format!("forward {request}"),
         Effect::Deliver(request, _) => format!("deliver {request}"),
         Effect::AnswerPool(request, packet) => format!("to pool {request} {}", code(packet)),
-        Effect::AnswerSoftware(request, packet) => format!("to software {request} {}", code(packet)),
+        Effect::AnswerSoftware(request, packet) => {
+            format!("to software {request} {}", code(packet))
+        }
         Effect::SignVoucher(_, amount) => format!("sign {}", amount.value() / FACTOR),
         Effect::Say(PeerMessage::Hello { .. }) => "hello".into(),
         Effect::Say(PeerMessage::Resume { requests }) => format!("resume {requests:?}"),
-        Effect::Say(PeerMessage::VoucherHeld { secured, refused, .. }) => {
-            format!("held {}{}", secured.value() / FACTOR, if refused.is_some() { " refused" } else { "" })
+        Effect::Say(PeerMessage::VoucherHeld {
+            secured, refused, ..
+        }) => {
+            format!(
+                "held {}{}",
+                secured.value() / FACTOR,
+                if refused.is_some() { " refused" } else { "" }
+            )
         }
         Effect::Say(other) => format!("{other:?}"),
-        Effect::Transact(_, VaultRequest::Deposit { amount, .. }) => format!("deposit {}", amount.value() / FACTOR),
+        Effect::Transact(_, VaultRequest::Deposit { amount, .. }) => {
+            format!("deposit {}", amount.value() / FACTOR)
+        }
         Effect::Transact(_, VaultRequest::Redeem(vouchers)) => {
             format!("redeem {}", vouchers[0].voucher.amount.value() / FACTOR)
         }
@@ -118,7 +143,12 @@ impl World {
         world.run(Command::PoolUp);
         world.open_channel();
         if !deposit.is_zero() {
-            world.fact(VaultFact::Deposited { serial: SERIAL, from: Address::new([2; 20]), amount: deposit, ceiling: deposit });
+            world.fact(VaultFact::Deposited {
+                serial: SERIAL,
+                from: Address::new([2; 20]),
+                amount: deposit,
+                ceiling: deposit,
+            });
         }
         world.terms(0);
         world.confirm();
@@ -127,7 +157,8 @@ impl World {
 
     fn run(&mut self, command: Command<'_>) -> String {
         let (mut events, mut effects) = (Vec::new(), Vec::new());
-        self.core.handle(self.now, command, &mut events, &mut effects);
+        self.core
+            .handle(self.now, command, &mut events, &mut effects);
         self.journal.append(&mut events);
         effects.iter().map(text).collect::<Vec<_>>().join(", ")
     }
@@ -135,7 +166,12 @@ impl World {
     fn open_channel(&mut self) -> String {
         let pool_signer = self.pool_key.address();
         let (peer_signer, peer_payout) = (self.policy.signer, self.policy.payout);
-        self.fact(VaultFact::Opened { serial: SERIAL, pool_signer, peer_signer, peer_payout })
+        self.fact(VaultFact::Opened {
+            serial: SERIAL,
+            pool_signer,
+            peer_signer,
+            peer_payout,
+        })
     }
 
     fn fact(&mut self, fact: VaultFact) -> String {
@@ -144,13 +180,25 @@ impl World {
 
     fn fact_at(&mut self, fact: VaultFact, finality: Finality) -> String {
         self.log_index += 1;
-        let place = Place { block: BlockHeight::new(5), log_index: self.log_index, block_hash: Hash32::ZERO };
-        let observation = VaultObservation::Fact { fact, place, transaction: Hash32::ZERO, finality };
+        let place = Place {
+            block: BlockHeight::new(5),
+            log_index: self.log_index,
+            block_hash: Hash32::ZERO,
+        };
+        let observation = VaultObservation::Fact {
+            fact,
+            place,
+            transaction: Hash32::ZERO,
+            finality,
+        };
         self.run(Command::Chain(observation))
     }
 
     fn raised(&mut self, ceiling: u128) -> String {
-        self.fact(VaultFact::Raised { serial: SERIAL, ceiling: Amount::new(ceiling * FACTOR) })
+        self.fact(VaultFact::Raised {
+            serial: SERIAL,
+            ceiling: Amount::new(ceiling * FACTOR),
+        })
     }
 
     fn terms(&mut self, held: u128) -> String {
@@ -178,8 +226,19 @@ impl World {
 
     /// The pool confirms whatever was signed.
     fn confirm(&mut self) -> String {
-        let secured = self.core.state().channel.as_ref().expect("a channel").outgoing.promised();
-        self.run(Command::PoolSays(PeerMessage::VoucherHeld { serial: SERIAL, secured, refused: None }))
+        let secured = self
+            .core
+            .state()
+            .channel
+            .as_ref()
+            .expect("a channel")
+            .outgoing
+            .promised();
+        self.run(Command::PoolSays(PeerMessage::VoucherHeld {
+            serial: SERIAL,
+            secured,
+            refused: None,
+        }))
     }
 
     fn from_software(&mut self, request: u32, amount: u64) -> String {
@@ -196,20 +255,36 @@ impl World {
 
     fn software_fulfills(&mut self, request: u32, seed: u8) -> String {
         let packet = fulfill(seed);
-        self.run(Command::SoftwareFulfill(request, &packet, FulfillView::parse(&packet).expect("a fulfill")))
+        self.run(Command::SoftwareFulfill(
+            request,
+            &packet,
+            FulfillView::parse(&packet).expect("a fulfill"),
+        ))
     }
 
     fn pool_fulfills(&mut self, request: u32, seed: u8) -> String {
         let packet = fulfill(seed);
-        self.run(Command::PoolFulfill(request, &packet, FulfillView::parse(&packet).expect("a fulfill")))
+        self.run(Command::PoolFulfill(
+            request,
+            &packet,
+            FulfillView::parse(&packet).expect("a fulfill"),
+        ))
     }
 
     fn pool_pays(&mut self, amount: u128) -> String {
         let amount = Amount::new(amount * FACTOR);
         let domain = Domain::new(self.policy.chain_id, self.policy.vault);
-        let digest = domain.digest(&Voucher { serial: SERIAL, lane: LaneId::Pool, amount });
+        let digest = domain.digest(&Voucher {
+            serial: SERIAL,
+            lane: LaneId::Pool,
+            amount,
+        });
         let signature = self.pool_key.sign(&digest).0;
-        self.run(Command::PoolSays(PeerMessage::Voucher { serial: SERIAL, amount, signature }))
+        self.run(Command::PoolSays(PeerMessage::Voucher {
+            serial: SERIAL,
+            amount,
+            signature,
+        }))
     }
 
     /// The process is killed and comes back with what its journal holds; nothing else.
@@ -219,7 +294,11 @@ impl World {
             let bytes = borsh::to_vec(event).expect("encodes");
             state.evolve(&borsh::from_slice(&bytes).expect("decodes"));
         }
-        assert_eq!(&state, self.core.state(), "[I10] replay gives the same state");
+        assert_eq!(
+            &state,
+            self.core.state(),
+            "[I10] replay gives the same state"
+        );
         self.core = Core::new(self.policy.clone(), state);
     }
 }
@@ -237,7 +316,14 @@ fn the_deposit_is_made_once_the_channel_is_open_at_finality_depth_and_only_once(
     assert_eq!(world.fact(opened), "deposit 200");
     assert_eq!(world.run(Command::Tick), "");
     world.killed();
-    assert_eq!(world.core.outstanding().map(|effect| text(&effect)).collect::<Vec<_>>(), ["deposit 200"]);
+    assert_eq!(
+        world
+            .core
+            .outstanding()
+            .map(|effect| text(&effect))
+            .collect::<Vec<_>>(),
+        ["deposit 200"]
+    );
     assert_eq!(world.run(Command::Outcome(EffectId::new(1), true)), "");
     assert_eq!(world.run(Command::Tick), "");
 }
@@ -246,7 +332,12 @@ fn the_deposit_is_made_once_the_channel_is_open_at_finality_depth_and_only_once(
 fn a_channel_for_somebody_else_is_not_ours() {
     let mut world = World::new(policy());
     let (pool_signer, peer_payout) = (world.pool_key.address(), world.policy.payout);
-    let opened = VaultFact::Opened { serial: SERIAL, pool_signer, peer_signer: Address::new([8; 20]), peer_payout };
+    let opened = VaultFact::Opened {
+        serial: SERIAL,
+        pool_signer,
+        peer_signer: Address::new([8; 20]),
+        peer_payout,
+    };
     assert_eq!(world.fact(opened), "");
     assert!(world.core.state().channel.is_none());
 }
@@ -256,7 +347,11 @@ fn packets_wait_until_the_pool_confirms_the_voucher_that_covers_them() {
     let mut world = World::ready();
     assert_eq!(world.from_software(1, 20), "forward 1");
     assert_eq!(world.from_software(2, 25), "forward 2, sign 95");
-    assert_eq!(world.from_software(3, 30), "sign 125", "5 of the 50 confirmed are left");
+    assert_eq!(
+        world.from_software(3, 30),
+        "sign 125",
+        "5 of the 50 confirmed are left"
+    );
     assert_eq!(world.from_software(4, 1), "", "what waits goes first");
     assert_eq!(world.confirm(), "forward 3, forward 4");
     assert_eq!(world.pool_fulfills(1, 1), "to software 1 fulfill");
@@ -271,15 +366,25 @@ fn a_voucher_never_passes_the_final_ceiling_and_then_packets_are_refused() {
         seen += usize::from(did.contains("T04"));
         world.confirm();
         let channel = world.core.state().channel.as_ref().expect("a channel");
-        assert!(channel.outgoing.promised() <= Amount::new(200 * FACTOR), "[I4]");
+        assert!(
+            channel.outgoing.promised() <= Amount::new(200 * FACTOR),
+            "[I4]"
+        );
     }
     assert_eq!(seen, 10, "200 of deposit cover ten packets of 20");
-    assert_eq!(world.from_software(99, 0), "forward 11", "a packet of nothing needs no cover");
+    assert_eq!(
+        world.from_software(99, 0),
+        "forward 11",
+        "a packet of nothing needs no cover"
+    );
 }
 
 #[test]
 fn without_a_deposit_nothing_is_signed_and_nothing_forwarded() {
-    let mut world = World::ready_with(Policy { deposit: Amount::ZERO, ..policy() });
+    let mut world = World::ready_with(Policy {
+        deposit: Amount::ZERO,
+        ..policy()
+    });
     assert_eq!(world.from_software(1, 1), "to software 1 T04");
 }
 
@@ -303,10 +408,18 @@ fn a_pool_that_does_not_pay_is_refused_before_anything_is_passed_on() {
     let mut world = World::ready();
     world.raised(1_000);
     assert_eq!(world.from_pool(1, 60), "deliver 1");
-    assert_eq!(world.from_pool(2, 41), "to pool 2 T04", "pending counts: 60 + 41 > 100");
+    assert_eq!(
+        world.from_pool(2, 41),
+        "to pool 2 T04",
+        "pending counts: 60 + 41 > 100"
+    );
     assert_eq!(world.from_pool(3, 40), "deliver 3");
     assert_eq!(world.software_fulfills(1, 1), "to pool 1 fulfill");
-    assert_eq!(world.from_pool(4, 1), "to pool 4 T04", "fulfilled and unpaid counts as well");
+    assert_eq!(
+        world.from_pool(4, 1),
+        "to pool 4 T04",
+        "fulfilled and unpaid counts as well"
+    );
     assert_eq!(world.pool_pays(60), "held 60");
     assert_eq!(world.from_pool(5, 60), "deliver 5");
 }
@@ -318,7 +431,11 @@ fn a_voucher_above_the_pools_final_ceiling_secures_the_ceiling_only() {
     assert_eq!(world.pool_pays(80), "held 30");
     world.from_pool(1, 100);
     world.software_fulfills(1, 1);
-    assert_eq!(world.from_pool(2, 31), "to pool 2 T04", "100 - 30 + 31 > 100");
+    assert_eq!(
+        world.from_pool(2, 31),
+        "to pool 2 T04",
+        "100 - 30 + 31 > 100"
+    );
     world.raised(80);
     assert_eq!(world.from_pool(3, 31), "deliver 3");
 }
@@ -329,7 +446,11 @@ fn a_voucher_that_is_forged_or_goes_back_is_refused() {
     world.raised(1_000);
     assert_eq!(world.pool_pays(60), "held 60");
     assert_eq!(world.pool_pays(59), "held 60 refused");
-    assert_eq!(world.pool_pays(60), "held 60", "the same again is no offence");
+    assert_eq!(
+        world.pool_pays(60),
+        "held 60",
+        "the same again is no offence"
+    );
     world.pool_key = Key::from_bytes([8; 32]).expect("a key");
     assert_eq!(world.pool_pays(90), "held 60 refused");
 }
@@ -341,12 +462,27 @@ fn vouchers_are_redeemed_at_the_threshold_on_a_notice_and_on_command() {
     assert_eq!(world.pool_pays(499), "held 499");
     assert_eq!(world.run(Command::RedeemNow), "redeem 499");
     assert_eq!(world.run(Command::RedeemNow), "", "it is under way");
-    assert_eq!(world.run(Command::Outcome(EffectId::new(2), false)), "alarm");
+    assert_eq!(
+        world.run(Command::Outcome(EffectId::new(2), false)),
+        "alarm"
+    );
     world.now = Timestamp(world.now.0 + 30_000);
     assert_eq!(world.run(Command::RedeemNow), "redeem 499");
-    world.fact(VaultFact::Redeemed { serial: SERIAL, lane: LaneId::Pool, paid: Amount::new(499 * FACTOR) });
-    assert_eq!(world.pool_pays(600), "held 600", "101 is below the threshold");
-    let close = VaultFact::CloseStarted { serial: SERIAL, by: Address::ZERO, deadline: Timestamp(90_000_000) };
+    world.fact(VaultFact::Redeemed {
+        serial: SERIAL,
+        lane: LaneId::Pool,
+        paid: Amount::new(499 * FACTOR),
+    });
+    assert_eq!(
+        world.pool_pays(600),
+        "held 600",
+        "101 is below the threshold"
+    );
+    let close = VaultFact::CloseStarted {
+        serial: SERIAL,
+        by: Address::ZERO,
+        deadline: Timestamp(90_000_000),
+    };
     assert_eq!(world.fact_at(close, Finality::Seen), "redeem 600", "[I13]");
 }
 
@@ -371,8 +507,14 @@ fn a_restart_loses_no_packet_no_voucher_and_no_answer() {
     world.killed();
     assert_eq!(world.run(Command::PoolUp), "hello");
     assert_eq!(world.terms(50), "sign 90, to pool 11 fulfill, resume [2]");
-    let resumed = PeerMessage::Resumed { fulfilled: vec![(2, preimage(1))], pending: vec![] };
-    assert_eq!(world.run(Command::PoolSays(resumed)), "to software 2 fulfill");
+    let resumed = PeerMessage::Resumed {
+        fulfilled: vec![(2, preimage(1))],
+        pending: vec![],
+    };
+    assert_eq!(
+        world.run(Command::PoolSays(resumed)),
+        "to software 2 fulfill"
+    );
     assert_eq!(world.core.state().sent, Amount::new(40));
     assert_eq!(world.core.state().unpaid(), Amount::new(20));
 }
@@ -387,8 +529,14 @@ fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
     assert_eq!(world.from_software(4, 1), "to software 4 T01");
     assert_eq!(world.run(Command::PoolUp), "hello");
     assert_eq!(world.terms(80), "resume [1, 2, 3]");
-    let resumed = PeerMessage::Resumed { fulfilled: vec![(1, preimage(1))], pending: vec![2] };
-    assert_eq!(world.run(Command::PoolSays(resumed)), "to software 1 fulfill, to software 3 T00");
+    let resumed = PeerMessage::Resumed {
+        fulfilled: vec![(1, preimage(1))],
+        pending: vec![2],
+    };
+    assert_eq!(
+        world.run(Command::PoolSays(resumed)),
+        "to software 1 fulfill, to software 3 T00"
+    );
     assert_eq!(world.pool_fulfills(2, 1), "to software 2 fulfill");
     assert_eq!(world.core.state().sent, Amount::new(20));
     assert_eq!(world.core.state().sent_pending, Amount::ZERO);
@@ -406,7 +554,11 @@ fn duplicate_and_late_answers_change_nothing() {
     assert_eq!(world.from_pool(5, 20), "", "the same prepare again");
     assert_eq!(world.software_fulfills(5, 1), "to pool 5 fulfill");
     assert_eq!(world.software_fulfills(5, 1), "");
-    assert_eq!(world.from_pool(5, 20), "to pool 5 fulfill", "answered as before, not delivered again");
+    assert_eq!(
+        world.from_pool(5, 20),
+        "to pool 5 fulfill",
+        "answered as before, not delivered again"
+    );
     assert_eq!(world.core.state().received, Amount::new(20));
     world.from_pool(6, 20);
     world.now = EXPIRES;
@@ -423,7 +575,10 @@ fn a_wrong_preimage_pays_nobody() {
     assert_eq!(world.pool_fulfills(1, 2), "alarm, to software 1 F05");
     world.from_pool(5, 20);
     assert_eq!(world.software_fulfills(5, 2), "to pool 5 F05");
-    assert_eq!((world.core.state().sent, world.core.state().received), (Amount::ZERO, Amount::ZERO));
+    assert_eq!(
+        (world.core.state().sent, world.core.state().received),
+        (Amount::ZERO, Amount::ZERO)
+    );
 }
 
 #[test]
@@ -459,13 +614,37 @@ fn an_unconfirmed_voucher_is_sent_again() {
 fn the_chains_own_clock_drives_notices() {
     let mut world = World::ready();
     let head = |time| {
-        let (latest, safe, finalized) = (BlockHeight::new(9), BlockHeight::new(8), BlockHeight::new(7));
-        VaultObservation::Head(Head { latest, time, safe, finalized })
+        let (latest, safe, finalized) = (
+            BlockHeight::new(9),
+            BlockHeight::new(8),
+            BlockHeight::new(7),
+        );
+        VaultObservation::Head(Head {
+            latest,
+            time,
+            safe,
+            finalized,
+        })
     };
-    let close = VaultFact::CloseStarted { serial: SERIAL, by: Address::ZERO, deadline: Timestamp(50_000) };
+    let close = VaultFact::CloseStarted {
+        serial: SERIAL,
+        by: Address::ZERO,
+        deadline: Timestamp(50_000),
+    };
     world.fact_at(close, Finality::Seen);
-    assert_eq!(world.from_software(1, 50), "forward 1", "paid for before the notice");
-    assert_eq!(world.from_software(2, 1), "to software 2 T04", "nothing is signed on a channel that closes");
+    assert_eq!(
+        world.from_software(1, 50),
+        "forward 1",
+        "paid for before the notice"
+    );
+    assert_eq!(
+        world.from_software(2, 1),
+        "to software 2 T04",
+        "nothing is signed on a channel that closes"
+    );
     assert_eq!(world.run(Command::Chain(head(Timestamp(49_999)))), "");
-    assert_eq!(world.run(Command::Chain(head(Timestamp(50_000)))), "FinishClose(ChannelSerial(7))");
+    assert_eq!(
+        world.run(Command::Chain(head(Timestamp(50_000)))),
+        "FinishClose(ChannelSerial(7))"
+    );
 }
