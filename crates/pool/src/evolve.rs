@@ -139,6 +139,7 @@ fn add_peer(
         vouchers_out: ledger.open(asset, Limits::CREDIT_ONLY),
         keys: None,
         channel: None,
+        best_amount: Amount::ZERO,
         best_signature: Signature::new([0; 64]),
         term_ends: Timestamp(0),
         credited: Amount::ZERO,
@@ -250,6 +251,11 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
         return;
     }
     let retry_at = Timestamp(state.now.0.saturating_add(RETRY_MS));
+    let never_opened = if let ChainRequest::Open { serial, .. } = &request {
+        Some(*serial)
+    } else {
+        None
+    };
     if let Some(serial) = request.serial() {
         on_channel(state, serial, |peer| {
             let demands = &mut peer.demands;
@@ -281,6 +287,10 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 | ChainRequest::PayExits { .. } => {}
             }
         });
+        if let Some(serial) = never_opened {
+            // [I12] tried again under the next serial: a chain that refuses for long must not fill the table.
+            state.serials.remove(&serial);
+        }
         return;
     }
     let asset = state.asset_mut(request.asset());

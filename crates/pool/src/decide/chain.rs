@@ -62,6 +62,11 @@ pub(super) fn fact(state: &State, seen: &ChainFact, events: &mut Events) -> Resu
     match seen.depth {
         // Money counts at its depth only; a notice is acted on at once.
         Depth::Seen => {
+            // Told again after it became final, and perhaps was executed: it would never be taken back.
+            let is_old = asset.vault.cursor.is_some_and(|last| seen.at <= last);
+            if is_old && matches!(seen.fact, VaultFact::NoticeGiven { .. }) {
+                return Err(Rejection::AlreadyTaken);
+            }
             if is_notice || seen.fact == VaultFact::DeepReorg {
                 events.push(saw);
             }

@@ -49,11 +49,17 @@ pub(crate) fn plan_assets(state: &State, now: Timestamp) -> Option<Event> {
 fn settle(state: &State, id: PeerId, peer: &Peer) -> Option<Event> {
     let channel = peer.channel.as_ref().filter(|channel| channel.is_live())?;
     let earned = state.earned(peer);
-    if earned.is_zero() || earned < peer.policy.settle_threshold {
+    // A peer that leaves is paid to the last unit.
+    let (threshold, target) = if peer.removed {
+        (Amount::ZERO, Amount::ZERO)
+    } else {
+        (peer.policy.settle_threshold, peer.policy.settle_target)
+    };
+    if earned.is_zero() || earned < threshold {
         return None;
     }
     let asset = state.asset_of(peer.asset);
-    let owed = earned.saturating_sub(peer.policy.settle_target);
+    let owed = earned.saturating_sub(target);
     let covered = asset.ledger_floor(channel.outgoing.headroom());
     #[cfg(feature = "planted-bugs")]
     let covered = if forebay_quantity::planted::is(forebay_quantity::planted::Bug::CeilingIgnored) {
@@ -92,11 +98,11 @@ fn chain_step(state: &State, now: Timestamp, id: PeerId, peer: &Peer) -> Option<
     let serial = channel.serial();
     match channel.next_step(now, &channel_policy(peer, asset)?) {
         // [I13] An answer to a notice does not wait for an earlier redemption to become final.
-        Step::Redeem { amount, before } if peer.demands.redeem.is_none() || before.is_some() => {
+        Step::Redeem { before, .. } if peer.demands.redeem.is_none() || before.is_some() => {
             return Some(ChainRequest::Redeem {
                 asset: peer.asset,
                 serial,
-                amount,
+                amount: peer.best_amount,
                 signature: peer.best_signature,
             });
         }
@@ -124,7 +130,8 @@ fn chain_step(state: &State, now: Timestamp, id: PeerId, peer: &Peer) -> Option<
         return None;
     }
     if peer.removed {
-        let idle = peer.in_flight == 0 && peer.demands.close.is_none();
+        let pending = state.ledger.account(peer.clearing).credits_pending;
+        let idle = peer.in_flight == 0 && pending.is_zero() && peer.demands.close.is_none();
         return idle.then_some(ChainRequest::StartClose {
             asset: peer.asset,
             serial,
@@ -241,7 +248,9 @@ fn allottable(state: &State, id: AssetId, asset: &Asset) -> Amount {
 
 fn exits(id: AssetId, asset: &Asset) -> Option<ChainRequest> {
     let (&cohort, _) = asset.vault.cohorts.first_key_value()?;
-    let can_pay = asset.exits_demand.is_none() && !asset.chain_free().is_zero();
+    let floor = asset.definition.floor.of_ceil(asset.note_claims());
+    let above_floor = floor.is_some_and(|floor| asset.chain_free() > floor);
+    let can_pay = asset.exits_demand.is_none() && above_floor;
     can_pay.then_some(ChainRequest::PayExits { asset: id, cohort })
 }
 

@@ -37,6 +37,7 @@ pub(super) fn voucher_held(state: &mut State, id: PeerId, amount: Amount, signat
         "[I5] voucher amounts only grow"
     );
     channel.incoming.hold(amount);
+    peer.best_amount = amount;
     peer.best_signature = signature;
     credit_secured(state, id);
 }

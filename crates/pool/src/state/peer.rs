@@ -78,7 +78,9 @@ pub struct Peer {
     pub keys: Option<PeerKeys>,
     /// Its channel, in chain units; `incoming` is the lane on which it pays us.
     pub channel: Option<Channel>,
-    /// The signature on the best voucher held.
+    /// The amount that the best voucher held was signed for; a key change may leave it good for less.
+    pub best_amount: Amount,
+    /// The signature on it.
     pub best_signature: Signature,
     /// When its allotment's term ends.
     pub term_ends: Timestamp,

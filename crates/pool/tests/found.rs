@@ -1,0 +1,169 @@
+//! Bugs that the simulator found, each with its story in one line and the fewest steps that show it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{ALICE, BOB, ETH, GWEI, PREIMAGE, USD, World};
+use forebay_channel::Address;
+use forebay_pool::*;
+use forebay_quantity::*;
+
+/// Redemptions among these effects: the cumulative amounts asked for.
+fn redemptions(effects: &[Effect]) -> Vec<u128> {
+    let amounts = effects.iter().filter_map(|effect| match effect {
+        Effect::Chain {
+            request: ChainRequest::Redeem { amount, .. },
+            ..
+        } => Some(amount.value()),
+        _ => None,
+    });
+    amounts.collect()
+}
+
+fn notice(kind: NoticeKind, ceiling: u128, world: &World) -> VaultFact {
+    VaultFact::NoticeGiven {
+        serial: world.serial(ALICE),
+        kind,
+        ceiling: Amount::new(ceiling),
+        deadline: Timestamp(world.wall.0 + 86_400_000),
+    }
+}
+
+/// A better voucher that came between a redemption and its fact left the redemption standing for ever: none followed.
+#[test]
+fn a_voucher_that_comes_while_another_is_redeemed_is_redeemed_after_it() {
+    let mut world = World::funded();
+    let serial = world.serial(ALICE);
+    world.voucher(ALICE, GWEI * GWEI * 3 / 4).unwrap();
+    assert!(redemptions(&world.sync()).is_empty(), "one at a time");
+    let paid = Amount::new(GWEI * GWEI / 2);
+    world
+        .fact(ETH, VaultFact::PeerPaid { serial, paid })
+        .unwrap();
+    assert_eq!(redemptions(&world.sync()), [GWEI * GWEI * 3 / 4]);
+}
+
+/// The answer to a notice waited for an earlier redemption to become final [I13].
+#[test]
+fn a_notice_is_answered_while_an_earlier_redemption_is_under_way() {
+    let mut world = World::funded();
+    world.voucher(ALICE, GWEI * GWEI * 3 / 4).unwrap();
+    assert!(redemptions(&world.sync()).is_empty());
+    let withdrawal = notice(NoticeKind::DepositWithdrawal, 0, &world);
+    world.fact(ETH, withdrawal).unwrap();
+    assert_eq!(redemptions(&world.sync()), [GWEI * GWEI * 3 / 4]);
+}
+
+/// What a replaced key signed is good up to the ceiling, but the contract checks the signature under the signed amount.
+#[test]
+fn a_voucher_of_a_replaced_key_is_redeemed_for_the_amount_that_was_signed() {
+    let mut world = World::funded();
+    let serial = world.serial(ALICE);
+    let signed = GWEI * GWEI * 3 / 4;
+    world.voucher(ALICE, signed).unwrap();
+    world
+        .fact(
+            ETH,
+            VaultFact::PeerWithdrew {
+                serial,
+                ceiling: Amount::new(GWEI * GWEI * 5 / 8),
+                released: false,
+            },
+        )
+        .unwrap();
+    let signer = Address::new([77; 20]);
+    let changed = VaultFact::KeyChanged {
+        serial,
+        of_peer: true,
+        signer,
+    };
+    world.fact(ETH, changed).unwrap();
+    let paid = Amount::new(GWEI * GWEI / 2);
+    world
+        .fact(ETH, VaultFact::PeerPaid { serial, paid })
+        .unwrap();
+    assert_eq!(redemptions(&world.sync()), [signed]);
+}
+
+/// A notice told again after it was executed was heard as a new one, and nothing ever took it back.
+#[test]
+fn an_old_notice_told_again_is_not_a_new_one() {
+    let mut world = World::funded();
+    let serial = world.serial(ALICE);
+    let given = notice(NoticeKind::DepositWithdrawal, GWEI * GWEI * 3 / 4, &world);
+    world.fact(ETH, given.clone()).unwrap();
+    let at = world.state().asset(ETH).unwrap().vault.cursor.unwrap();
+    let ceiling = Amount::new(GWEI * GWEI * 3 / 4);
+    let withdrew = VaultFact::PeerWithdrew {
+        serial,
+        ceiling,
+        released: false,
+    };
+    world.fact(ETH, withdrew).unwrap();
+    let again = world.apply(&Command::Chain(ChainFact {
+        asset: ETH,
+        at,
+        depth: Depth::Seen,
+        fact: given,
+    }));
+    assert_eq!(again, Err(Rejection::AlreadyTaken));
+}
+
+/// After a clock jump the wheel of expiries named a packet of its next turn as the first to expire.
+#[test]
+fn the_next_deadline_is_that_of_the_packet_that_expires_first() {
+    let mut world = World::funded();
+    world.prepare(1, 1_000_000, 3_000).unwrap();
+    world.prepare(2, 1_000_000, 20_000).unwrap();
+    let packet = World::forwarded(&world.sync())[0].0;
+    let code = *b"F99";
+    let peer = BOB;
+    world
+        .apply(&Command::Reject { peer, packet, code })
+        .unwrap();
+    let first = world.state().packets().next().unwrap().1.expires_out;
+    world.sync();
+    // Nobody ticks, and a packet comes whose place on the wheel lies before the first one's, a turn later.
+    world.wall.0 += 42_000;
+    for source in 0..3 {
+        world.price(ETH, source, 2_000);
+        world.price(USD, source, 1);
+    }
+    world.prepare(3, 1_000_000, 40_000).unwrap();
+    assert_eq!(world.sequencer.next_deadline(), Some(first));
+}
+
+/// A peer that was removed kept what it had earned below its threshold, and lost what was still pending.
+#[test]
+fn a_removed_peer_is_paid_to_the_last_unit_before_its_channel_closes() {
+    let mut world = World::funded();
+    world.prepare(1, 1_000, 10_000).unwrap();
+    let (packet, amount) = World::forwarded(&world.sync())[0];
+    world.admin(Admin::RemovePeer(BOB));
+    let closes = |effects: &[Effect]| {
+        effects.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::Chain {
+                    request: ChainRequest::StartClose { .. },
+                    ..
+                }
+            )
+        })
+    };
+    assert!(!closes(&world.sync()), "a packet to it is in flight");
+    world
+        .apply(&Command::Fulfill {
+            peer: BOB,
+            packet,
+            preimage: PREIMAGE,
+        })
+        .unwrap();
+    let effects = world.sync();
+    let paid = effects.iter().find_map(|effect| match effect {
+        Effect::SendVoucher { amount, .. } => Some(amount.value()),
+        _ => None,
+    });
+    assert_eq!(paid, Some(u128::from(amount)), "far below its threshold");
+    assert!(closes(&effects) || closes(&world.sync()));
+}
