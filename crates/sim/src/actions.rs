@@ -9,6 +9,7 @@ use forebay_quantity::{
     Amount, AssetId, ChannelSerial, EffectId, Hash32, PacketId, PeerId, Timestamp,
 };
 
+use crate::adapter::Adapter;
 use crate::chain::FINALITY_DEPTH;
 use crate::setup::{self, address, quote_round, report, submit};
 use crate::signing::signed;
@@ -605,6 +606,7 @@ fn repeat_instruction(world: &mut World) {
 
 /// Answers to nothing, facts that cannot be, keys that are none.
 fn pester(world: &mut World) {
+    tell_old_notices(world);
     let asset = AssetId(0);
     let at = FactAt {
         block: u64::MAX,
@@ -677,6 +679,30 @@ fn pester(world: &mut World) {
     assert!(done.is_err() || deep, "nonsense was taken: {command:?}");
 }
 
+/// Old notices as new ones, but only such as the pool has had for certain.
+fn tell_old_notices(world: &mut World) {
+    for _ in 0..40 {
+        let Some(fact) = Adapter::old_notice(&world.chain, &mut world.random) else {
+            continue;
+        };
+        if !world.is_up() || world.halted {
+            return;
+        }
+        let asset = world.process.state().asset(fact.asset);
+        let cursor = asset.and_then(|asset| asset.vault.cursor);
+        if cursor.is_none_or(|last| last < fact.at) {
+            continue;
+        }
+        world.counts.add("fault", "old notice told again");
+        let done = world.apply(&Command::Chain(fact));
+        assert_eq!(
+            done,
+            Err(Rejection::AlreadyTaken),
+            "[I11] an old notice is taken for a new one"
+        );
+    }
+}
+
 fn fail_disk(world: &mut World) {
     let soon = Some(world.random.below(3));
     let mut faults = Faults::default();
@@ -685,7 +711,7 @@ fn fail_disk(world: &mut World) {
         1 => faults.write_fails_in = soon,
         2 => faults.write_short_in = soon,
         3 => faults.capacity_bytes = Some(0),
-        _ => faults.capacity_bytes = Some(world.random.below(1 << 20)),
+        _ => faults.capacity_bytes = Some(world.random.below(1 << 18)),
     }
     world.process.storage.set_faults(faults);
 }

@@ -176,6 +176,21 @@ impl Adapter {
         }
     }
 
+    /// A node that tells old notices again, as if they were new.
+    pub(crate) fn old_notice(chain: &Chain, random: &mut Random) -> Option<ChainFact> {
+        let height = random.index(chain.final_height() + 1);
+        let mut notices = chain
+            .facts(height)
+            .filter(|(_, _, fact)| matches!(fact, VaultFact::NoticeGiven { .. }));
+        let (asset, at, fact) = notices.next()?;
+        Some(ChainFact {
+            asset,
+            at,
+            depth: Depth::Seen,
+            fact: fact.clone(),
+        })
+    }
+
     fn finals(
         &self,
         chain: &Chain,

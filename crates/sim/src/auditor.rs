@@ -31,6 +31,8 @@ pub(crate) struct Auditor {
     waiting: Vec<CommandId>,
 }
 
+/// Ledger units that roundings of chain amounts may come to in one run: less than one a fact.
+const ROUNDED_MAX: i128 = 400;
 /// An answer to a notice must be asked for this long before its deadline.
 const ANSWER_MARGIN_MS: u64 = 3_600_000;
 /// What a running pool may take from hearing of a notice to asking for the answer.
@@ -90,6 +92,7 @@ impl Auditor {
         assert!(earlier.is_none(), "[I3] packet id {id} is in flight twice");
         self.assert_within_credit(state, prepare.peer);
         self.assert_next_hop_covered(state, packet.out_peer, book.amount_out);
+        self.assert_lent_within_bound(state, &book);
         self.assert_priced(state, &book);
         id
     }
@@ -378,6 +381,10 @@ impl Auditor {
                 self.books.pending_to(id),
                 "[I3] peer {id}: pending credits are packets in flight to it"
             );
+            assert!(
+                signed(peer.prepaid.value()) <= claim.max(0),
+                "[I15] peer {id} is counted as having paid ahead more than it is owed"
+            );
             let channel = self.books.channel_of(id);
             let (out, held) = channel.map_or((0, 0), |(_, channel)| {
                 (channel.signed_out(), channel.on_account)
@@ -487,9 +494,14 @@ impl Auditor {
         let losses = -plain(state.balance(asset.accounts.losses));
         let notes = signed(asset.ledger_floor(asset.note_claims()).value());
         let backed = reserves + held - owed - out + lent + losses;
+        let booked = plain(state.balance(asset.accounts.notes));
+        assert!(
+            (booked - notes).abs() <= ROUNDED_MAX,
+            "[I15] asset {id}: notes claim {notes}, and the books have {booked} for them"
+        );
         // A ledger unit may be short for each rounding of a chain amount; they are counted by facts.
         assert!(
-            notes <= backed + 64,
+            notes <= backed + ROUNDED_MAX,
             "[I15] asset {id}: notes claim {notes}, and {backed} is behind them"
         );
     }
@@ -518,10 +530,17 @@ impl Auditor {
             owed <= headroom || newest == 0,
             "[I15] peer {id} would be owed {owed}, and its lane guarantees {headroom} more"
         );
-        let asset = state.asset(peer.asset).expect("a peer's asset is listed");
+    }
+
+    fn assert_lent_within_bound(&self, state: &State, packet: &PacketBook) {
+        let asset_of = |peer| state.peer(peer).expect("it is in the books").asset;
+        let (from, to) = (asset_of(packet.from), asset_of(packet.to));
+        let asset = state.asset(to).expect("a peer's asset is listed");
         let exchange = state.ledger().account(asset.accounts.exchange);
         assert!(
-            exchange.debit_exposure() <= asset.policy.lent_max || newest == 0,
+            from == to
+                || packet.amount_out == 0
+                || exchange.debit_exposure() <= asset.policy.lent_max,
             "[I15] more is lent than the bound, pending counted"
         );
     }

@@ -230,6 +230,8 @@ impl Books {
             VaultFact::KeyChanged { serial, .. } => {
                 if let Some(channel) = self.open_channel(serial.0) {
                     channel.key_deadline = None;
+                    // What the former key signed stays good up to the ceiling of that moment.
+                    channel.held.promised = channel.held.promised.min(channel.held.ceiling);
                 }
             }
             VaultFact::ChannelClosed {

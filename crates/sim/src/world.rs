@@ -201,6 +201,10 @@ impl World {
             }
         };
         let until = self.now + span;
+        if span > 1_000 {
+            // A batch does not stay open over a pause.
+            self.end_batch(None);
+        }
         // What is on the links arrives at its own time, not at the end of the span.
         while let Some(due) = self.mail.keys().next().map(|(due, _)| *due) {
             if due >= until {
@@ -585,7 +589,12 @@ impl World {
     pub(crate) fn crash(&mut self, kind: &'static str) {
         self.counts.add("fault", kind);
         let power_lost = self.random.chance(600);
-        let span = self.random.magnitude(6);
+        let span = if self.random.chance(30) {
+            self.counts.add("fault", "down for hours");
+            self.random.between(3_600_000, 60_000_000)
+        } else {
+            self.random.magnitude(6)
+        };
         self.die(power_lost, span);
     }
 
