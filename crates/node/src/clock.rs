@@ -30,9 +30,17 @@ pub enum ClockFault {
 ///
 /// # Errors
 /// [`ClockFault::Behind`].
-pub(crate) fn check_not_behind(now: Timestamp, last: Timestamp, behind_max_ms: u64) -> Result<(), ClockFault> {
+pub(crate) fn check_not_behind(
+    now: Timestamp,
+    last: Timestamp,
+    behind_max_ms: u64,
+) -> Result<(), ClockFault> {
     let behind_ms = last.since(now).value();
-    if behind_ms > behind_max_ms { Err(ClockFault::Behind { behind_ms }) } else { Ok(()) }
+    if behind_ms > behind_max_ms {
+        Err(ClockFault::Behind { behind_ms })
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses a clock that is more than `ahead_max_ms` ahead of a chain's newest block.
@@ -46,7 +54,11 @@ pub(crate) fn check_not_ahead(
     ahead_max_ms: u64,
 ) -> Result<(), ClockFault> {
     let ahead_ms = now.since(chain_time).value();
-    if ahead_ms > ahead_max_ms { Err(ClockFault::Ahead { ahead_ms, chain_id }) } else { Ok(()) }
+    if ahead_ms > ahead_max_ms {
+        Err(ClockFault::Ahead { ahead_ms, chain_id })
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -57,12 +69,21 @@ mod tests {
     fn a_clock_is_refused_beyond_its_tolerance_and_believed_at_it() {
         let last = Timestamp(1_000_000);
         assert_eq!(check_not_behind(Timestamp(998_000), last, 2_000), Ok(()));
-        assert_eq!(check_not_behind(Timestamp(997_999), last, 2_000), Err(ClockFault::Behind { behind_ms: 2_001 }));
+        assert_eq!(
+            check_not_behind(Timestamp(997_999), last, 2_000),
+            Err(ClockFault::Behind { behind_ms: 2_001 })
+        );
         assert_eq!(check_not_behind(Timestamp(2_000_000), last, 2_000), Ok(()));
-        assert_eq!(check_not_ahead(Timestamp(1_500_000), 1, last, 500_000), Ok(()));
+        assert_eq!(
+            check_not_ahead(Timestamp(1_500_000), 1, last, 500_000),
+            Ok(())
+        );
         assert_eq!(
             check_not_ahead(Timestamp(1_500_001), 1, last, 500_000),
-            Err(ClockFault::Ahead { ahead_ms: 500_001, chain_id: 1 })
+            Err(ClockFault::Ahead {
+                ahead_ms: 500_001,
+                chain_id: 1
+            })
         );
     }
 }

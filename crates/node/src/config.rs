@@ -134,10 +134,14 @@ impl Config {
     /// [`ConfigFault`], whose text says what to change.
     pub fn load(path: &Path) -> Result<Self, ConfigFault> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigFault::Unreadable { path: name.clone(), source })?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigFault::Malformed { path: name, source: Box::new(source) })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable {
+            path: name.clone(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigFault::Malformed {
+            path: name,
+            source: Box::new(source),
+        })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_directory = folder.join(&config.data_directory);
         config.keys_file = folder.join(&config.keys_file);
@@ -155,17 +159,26 @@ impl Config {
                 return Err(ConfigFault::BadChainId(id.clone()));
             }
             if chain.rpc_urls.is_empty() {
-                return Err(bad(format!("chains.{id}.rpc_urls"), "name at least one JSON-RPC URL"));
+                return Err(bad(
+                    format!("chains.{id}.rpc_urls"),
+                    "name at least one JSON-RPC URL",
+                ));
             }
         }
         for (code, sources) in &self.prices {
             for (at, source) in sources.iter().enumerate() {
                 let field = |name: &str| format!("prices.{code}[{at}].{name}");
                 if source.poll_ms < 100 {
-                    return Err(bad(field("poll_ms"), "poll no more often than every 100 ms"));
+                    return Err(bad(
+                        field("poll_ms"),
+                        "poll no more often than every 100 ms",
+                    ));
                 }
                 if !source.pointer.is_empty() && !source.pointer.starts_with('/') {
-                    return Err(bad(field("pointer"), "a JSON pointer is empty or starts with '/'"));
+                    return Err(bad(
+                        field("pointer"),
+                        "a JSON pointer is empty or starts with '/'",
+                    ));
                 }
                 if !source.url.starts_with("http://") && !source.url.starts_with("https://") {
                     return Err(bad(field("url"), "use an http:// or https:// URL"));
@@ -173,7 +186,10 @@ impl Config {
             }
         }
         if !self.admin_listen.ip().is_loopback() {
-            return Err(bad("admin_listen".into(), "the operator's interface listens on this machine only: use 127.0.0.1"));
+            return Err(bad(
+                "admin_listen".into(),
+                "the operator's interface listens on this machine only: use 127.0.0.1",
+            ));
         }
         Ok(())
     }

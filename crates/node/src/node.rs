@@ -40,13 +40,17 @@ pub enum StartFault {
     #[error(transparent)]
     Reading(#[from] Fault),
     /// A snapshot or frame that this version cannot read.
-    #[error("{what} was not written by this version's core; start the version that wrote it, or restore a backup")]
+    #[error(
+        "{what} was not written by this version's core; start the version that wrote it, or restore a backup"
+    )]
     UnknownState {
         /// Which.
         what: String,
     },
     /// The journal's pool signs with another key.
-    #[error("the key file's address is {ours}, but the pool was founded with {founded}; use the key file made at `forebay init`")]
+    #[error(
+        "the key file's address is {ours}, but the pool was founded with {founded}; use the key file made at `forebay init`"
+    )]
     OtherKey {
         /// The key in the file.
         ours: Address,
@@ -101,9 +105,16 @@ impl Node {
     ///
     /// # Errors
     /// [`StartFault`], whose text says what to do.
-    pub async fn start_on(config: Config, keys: Keys, storage: Arc<dyn Storage>) -> Result<RunningNode, StartFault> {
+    pub async fn start_on(
+        config: Config,
+        keys: Keys,
+        storage: Arc<dyn Storage>,
+    ) -> Result<RunningNode, StartFault> {
         socket::install_tls();
-        let options = Options { segment_bytes: config.limits.segment_bytes, ..Options::new([0; 32]) };
+        let options = Options {
+            segment_bytes: config.limits.segment_bytes,
+            ..Options::new([0; 32])
+        };
         let (journal, recovery) = Journal::open(storage, options)?;
         let sequencer = recover(recovery)?;
         check(sequencer.state(), &keys, &config)?;
@@ -118,7 +129,14 @@ impl Node {
         let listed = listed_assets(sequencer.state());
         let limits = config.limits.clone();
         let behind_ms = limits.clock_ahead_max_ms;
-        let chains = Chains::connect(&config.chains, &keys.pool, &config.data_directory, core.clone(), behind_ms).await?;
+        let chains = Chains::connect(
+            &config.chains,
+            &keys.pool,
+            &config.data_directory,
+            core.clone(),
+            behind_ms,
+        )
+        .await?;
         let chains = Arc::new(chains);
         let (vouchers, _signer) = signer::start(keys.pool, core.clone())?;
         let (chain, requests) = mpsc::unbounded_channel();
@@ -149,14 +167,35 @@ impl Node {
             btp: format!("ws://{btp_address}/"),
             began: Instant::now(),
         };
-        tokio::spawn(admin::serve(admin_listener, Arc::new(office), stopped.clone()));
+        tokio::spawn(admin::serve(
+            admin_listener,
+            Arc::new(office),
+            stopped.clone(),
+        ));
         let shared = Arc::new(Shared::new(core.clone(), directory, Arc::clone(&figures)));
-        tokio::spawn(link::serve(listener, Arc::clone(&shared), limits.connections_max, stopped.clone()));
+        tokio::spawn(link::serve(
+            listener,
+            Arc::clone(&shared),
+            limits.connections_max,
+            stopped.clone(),
+        ));
         for uplink in config.uplinks {
-            tokio::spawn(link::keep_dialled(uplink, Arc::clone(&shared), stopped.clone()));
+            tokio::spawn(link::keep_dialled(
+                uplink,
+                Arc::clone(&shared),
+                stopped.clone(),
+            ));
         }
         info!(%btp_address, %admin_address, "serving");
-        Ok(RunningNode { btp_address, admin_address, core, figures, core_thread, stop, drain_max_ms: limits.drain_max_ms })
+        Ok(RunningNode {
+            btp_address,
+            admin_address,
+            core,
+            figures,
+            core_thread,
+            stop,
+            drain_max_ms: limits.drain_max_ms,
+        })
     }
 }
 
@@ -200,13 +239,17 @@ impl RunningNode {
         self.stop.send_replace(true);
         match ended {
             Ok(Ok(ending)) => ending,
-            Ok(Err(_)) | Err(_) => Ending::Failed("the core thread met a bug; its report is above".into()),
+            Ok(Err(_)) | Err(_) => {
+                Ending::Failed("the core thread met a bug; its report is above".into())
+            }
         }
     }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
-    TcpListener::bind(address).await.map_err(|source| StartFault::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartFault::Listen { address, source })
 }
 
 fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
@@ -219,14 +262,19 @@ fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
     }
     let state = match recovery.snapshot.take() {
         None => State::default(),
-        Some(snapshot) => State::restore(&snapshot.state)
-            .ok_or_else(|| StartFault::UnknownState { what: format!("the snapshot at frame {}", snapshot.head.sequence) })?,
+        Some(snapshot) => {
+            State::restore(&snapshot.state).ok_or_else(|| StartFault::UnknownState {
+                what: format!("the snapshot at frame {}", snapshot.head.sequence),
+            })?
+        }
     };
     let mut sequencer = Sequencer::new(state);
     let mut frames = 0_u64;
     while let Some(frame) = recovery.next_frame()? {
         let what = || format!("journal frame {}", frame.sequence);
-        sequencer.replay(frame.payload).map_err(|_| StartFault::UnknownState { what: what() })?;
+        sequencer
+            .replay(frame.payload)
+            .map_err(|_| StartFault::UnknownState { what: what() })?;
         frames += 1;
     }
     info!(frames, "recovered");
@@ -234,17 +282,29 @@ fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
 }
 
 fn check(state: &State, keys: &Keys, config: &Config) -> Result<(), StartFault> {
-    clock::check_not_behind(wall::now(), last_stamp(state), config.limits.clock_behind_max_ms)?;
+    clock::check_not_behind(
+        wall::now(),
+        last_stamp(state),
+        config.limits.clock_behind_max_ms,
+    )?;
     let ours = keys.pool.address();
-    let Some(genesis) = state.genesis() else { return Ok(()) };
+    let Some(genesis) = state.genesis() else {
+        return Ok(());
+    };
     if genesis.pool_signer != ours {
-        return Err(StartFault::OtherKey { ours, founded: genesis.pool_signer });
+        return Err(StartFault::OtherKey {
+            ours,
+            founded: genesis.pool_signer,
+        });
     }
     Ok(())
 }
 
 fn listed_assets(state: &State) -> Vec<(AssetId, AssetDefinition, Option<FactAt>)> {
-    state.assets().map(|(id, asset)| (id, asset.definition.clone(), asset.vault.cursor)).collect()
+    state
+        .assets()
+        .map(|(id, asset)| (id, asset.definition.clone(), asset.vault.cursor))
+        .collect()
 }
 
 fn last_stamp(state: &State) -> Timestamp {

@@ -93,10 +93,17 @@ impl Poller {
     }
 
     async fn poll(&mut self) -> Result<(), String> {
-        let Some(asset) = self.asset().await else { return Ok(()) };
+        let Some(asset) = self.asset().await else {
+            return Ok(());
+        };
         let answer = self.fetch().await?;
         let price = read_price(&answer, &self.source.pointer)?;
-        let command = Command::Price { asset, source: self.number, price: price.value(), at: wall::now() };
+        let command = Command::Price {
+            asset,
+            source: self.number,
+            price: price.value(),
+            at: wall::now(),
+        };
         match self.core.command(command).await {
             Ok(()) | Err(CommandFault::Stopped(_)) => Ok(()),
             Err(CommandFault::Rejected(rejection)) => Err(rejection.to_string()),
@@ -107,14 +114,24 @@ impl Poller {
     async fn asset(&mut self) -> Option<AssetId> {
         if self.asset.is_none() {
             let code = self.code.clone();
-            self.asset = self.core.query(move |state| state.asset_coded(&code)).await.ok().flatten();
+            self.asset = self
+                .core
+                .query(move |state| state.asset_coded(&code))
+                .await
+                .ok()
+                .flatten();
         }
         self.asset
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, String> {
         let text = |error: reqwest::Error| error.without_url().to_string();
-        let answer = self.client.get(&self.source.url).send().await.map_err(text)?;
+        let answer = self
+            .client
+            .get(&self.source.url)
+            .send()
+            .await
+            .map_err(text)?;
         let mut answer = answer.error_for_status().map_err(text)?;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(text)? {
@@ -129,20 +146,25 @@ impl Poller {
 
 /// Reads the price that a JSON pointer (RFC 6901) names: a number or a string of one.
 fn read_price(answer: &[u8], pointer: &str) -> Result<Price, String> {
-    let mut at: Box<RawValue> = serde_json::from_slice(answer).map_err(|error| format!("no JSON: {error}"))?;
+    let mut at: Box<RawValue> =
+        serde_json::from_slice(answer).map_err(|error| format!("no JSON: {error}"))?;
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
-        at = step_into(&at, &step).ok_or_else(|| format!("{pointer} names nothing in the answer"))?;
+        at = step_into(&at, &step)
+            .ok_or_else(|| format!("{pointer} names nothing in the answer"))?;
     }
     let text = at.get().trim();
     let unquoted: Option<String> = serde_json::from_str(text).ok();
-    let number = plain_decimal(unquoted.as_deref().unwrap_or(text)).ok_or("the value is no positive number")?;
+    let number = plain_decimal(unquoted.as_deref().unwrap_or(text))
+        .ok_or("the value is no positive number")?;
     number.parse::<Price>().map_err(|error| error.to_string())
 }
 
 fn step_into(value: &RawValue, step: &str) -> Option<Box<RawValue>> {
     match value.get().trim_start().bytes().next()? {
-        b'{' => serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(value.get()).ok()?.remove(step),
+        b'{' => serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(value.get())
+            .ok()?
+            .remove(step),
         b'[' => {
             let mut items: Vec<Box<RawValue>> = serde_json::from_str(value.get()).ok()?;
             let index: usize = step.parse().ok()?;
@@ -165,10 +187,18 @@ fn plain_decimal(text: &str) -> Option<String> {
     let all = format!("{whole}{part}");
     let point = i32::try_from(whole.len()).ok()? + exponent;
     let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or(0));
-    let padded = format!("{}{all}{}", zeros(1 - point), zeros(point - i32::try_from(all.len()).ok()?));
+    let padded = format!(
+        "{}{all}{}",
+        zeros(1 - point),
+        zeros(point - i32::try_from(all.len()).ok()?)
+    );
     let point = usize::try_from(point.max(1)).ok()?;
     let (whole, part) = padded.split_at_checked(point)?;
-    Some(if part.is_empty() { whole.to_owned() } else { format!("{whole}.{part}") })
+    Some(if part.is_empty() {
+        whole.to_owned()
+    } else {
+        format!("{whole}.{part}")
+    })
 }
 
 #[cfg(test)]
@@ -178,21 +208,46 @@ mod tests {
     #[test]
     fn prices_are_read_exactly_wherever_the_pointer_leads() {
         let rows = [
-            (r#"{"data":{"price":"3512.25"}}"#, "/data/price", 3_512_250_000_000_000),
-            (r#"{"data":[{"p":1},{"p":0.1}]}"#, "/data/1/p", 100_000_000_000),
+            (
+                r#"{"data":{"price":"3512.25"}}"#,
+                "/data/price",
+                3_512_250_000_000_000,
+            ),
+            (
+                r#"{"data":[{"p":1},{"p":0.1}]}"#,
+                "/data/1/p",
+                100_000_000_000,
+            ),
             (r#"{"a/b":{"~":6.5e4}}"#, "/a~1b/~0", 65_000_000_000_000_000),
             ("2.5E-3", "", 2_500_000_000),
             // A float of 64 bits would lose the last digits.
-            (r#"{"p":123456789.123456789012}"#, "/p", 123_456_789_123_456_789_012),
+            (
+                r#"{"p":123456789.123456789012}"#,
+                "/p",
+                123_456_789_123_456_789_012,
+            ),
         ];
         for (answer, pointer, price) in rows {
-            assert_eq!(read_price(answer.as_bytes(), pointer).map(Price::value), Ok(price), "{answer}");
+            assert_eq!(
+                read_price(answer.as_bytes(), pointer).map(Price::value),
+                Ok(price),
+                "{answer}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_price_is_refused_in_words() {
-        for answer in ["", "{", "{}", r#"{"p":null}"#, r#"{"p":-1}"#, r#"{"p":0}"#, r#"{"p":"1e99"}"#, r#"{"p":[1]}"#] {
+        for answer in [
+            "",
+            "{",
+            "{}",
+            r#"{"p":null}"#,
+            r#"{"p":-1}"#,
+            r#"{"p":0}"#,
+            r#"{"p":"1e99"}"#,
+            r#"{"p":[1]}"#,
+        ] {
             assert!(read_price(answer.as_bytes(), "/p").is_err(), "{answer}");
         }
     }

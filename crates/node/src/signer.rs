@@ -22,9 +22,14 @@ pub(crate) struct VoucherOrder {
 }
 
 /// Starts the thread that signs; it ends when the core thread does.
-pub(crate) fn start(key: Key, core: CoreHandle) -> std::io::Result<(Sender<VoucherOrder>, JoinHandle<()>)> {
+pub(crate) fn start(
+    key: Key,
+    core: CoreHandle,
+) -> std::io::Result<(Sender<VoucherOrder>, JoinHandle<()>)> {
     let (sender, orders) = channel();
-    let thread = std::thread::Builder::new().name("signer".into()).spawn(move || run(&key, &core, &orders))?;
+    let thread = std::thread::Builder::new()
+        .name("signer".into())
+        .spawn(move || run(&key, &core, &orders))?;
     Ok((sender, thread))
 }
 
@@ -39,7 +44,10 @@ fn run(key: &Key, core: &CoreHandle, orders: &Receiver<VoucherOrder>) {
             }
         }
         for order in best.into_values() {
-            let input = Input::Deliver { peer: order.peer, frames: signed(key, &order) };
+            let input = Input::Deliver {
+                peer: order.peer,
+                frames: signed(key, &order),
+            };
             if core.give(input).is_err() {
                 return;
             }
@@ -49,8 +57,20 @@ fn run(key: &Key, core: &CoreHandle, orders: &Receiver<VoucherOrder>) {
 
 fn signed(key: &Key, order: &VoucherOrder) -> OutFrames {
     let VoucherOrder { serial, amount, .. } = *order;
-    let signature = key.sign_message(&order.domain, &Voucher { serial, lane: LaneId::Pool, amount });
-    let message = PeerMessage::Voucher { serial, amount, signature: signature.0 }.encode();
+    let signature = key.sign_message(
+        &order.domain,
+        &Voucher {
+            serial,
+            lane: LaneId::Pool,
+            amount,
+        },
+    );
+    let message = PeerMessage::Voucher {
+        serial,
+        amount,
+        signature: signature.0,
+    }
+    .encode();
     let mut frames = OutFrames::default();
     // The core puts a request id of its own here.
     frames.push(|out| encode_message(out, RequestId(0), &message));

@@ -7,7 +7,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_hdr_async_with_config, connect_async_with_config};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, accept_hdr_async_with_config, connect_async_with_config,
+};
 
 use forebay_ilp::btp::FRAME_SIZE_MAX;
 
@@ -54,8 +56,12 @@ pub(crate) async fn accept(stream: TcpStream) -> Result<(Socket, String), Socket
         path = request.uri().path().chars().take(PATH_SIZE_MAX).collect();
         Ok(response)
     };
-    let handshake = accept_hdr_async_with_config(MaybeTlsStream::Plain(stream), keep_path, Some(settings()));
-    let socket = timeout(HANDSHAKE_MAX, handshake).await.map_err(|_| SocketFault::TooSlow)?.map_err(Box::new)?;
+    let handshake =
+        accept_hdr_async_with_config(MaybeTlsStream::Plain(stream), keep_path, Some(settings()));
+    let socket = timeout(HANDSHAKE_MAX, handshake)
+        .await
+        .map_err(|_| SocketFault::TooSlow)?
+        .map_err(Box::new)?;
     Ok((socket, path))
 }
 
@@ -65,7 +71,10 @@ pub(crate) async fn accept(stream: TcpStream) -> Result<(Socket, String), Socket
 /// [`SocketFault`].
 pub(crate) async fn dial(url: &str) -> Result<Socket, SocketFault> {
     let handshake = connect_async_with_config(url, Some(settings()), true);
-    let (socket, _) = timeout(HANDSHAKE_MAX, handshake).await.map_err(|_| SocketFault::TooSlow)?.map_err(Box::new)?;
+    let (socket, _) = timeout(HANDSHAKE_MAX, handshake)
+        .await
+        .map_err(|_| SocketFault::TooSlow)?
+        .map_err(Box::new)?;
     Ok(socket)
 }
 

@@ -51,19 +51,22 @@ pub(super) struct No {
 
 impl No {
     fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        Self {
+            status,
+            error: error.into(),
+        }
     }
 }
 
 impl From<CommandFault> for No {
     fn from(fault: CommandFault) -> Self {
         let status = match &fault {
-            CommandFault::Rejected(Rejection::UnknownPeer(_) | Rejection::UnknownAsset(_) | Rejection::Unreachable) => {
-                StatusCode::NOT_FOUND
-            }
-            CommandFault::Rejected(Rejection::AlreadyExists | Rejection::AlreadyTaken | Rejection::PeerBusy(_)) => {
-                StatusCode::CONFLICT
-            }
+            CommandFault::Rejected(
+                Rejection::UnknownPeer(_) | Rejection::UnknownAsset(_) | Rejection::Unreachable,
+            ) => StatusCode::NOT_FOUND,
+            CommandFault::Rejected(
+                Rejection::AlreadyExists | Rejection::AlreadyTaken | Rejection::PeerBusy(_),
+            ) => StatusCode::CONFLICT,
             CommandFault::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
             CommandFault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -78,14 +81,19 @@ impl From<ChainFault> for No {
 }
 
 /// Serves until `stop` changes.
-pub(crate) async fn serve(listener: TcpListener, office: Arc<Office>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    office: Arc<Office>,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => return,
         };
-        let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned()) else {
+        let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned())
+        else {
             warn!("a connection to the operator's interface was turned away");
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -114,21 +122,34 @@ async fn converse(stream: TcpStream, office: Arc<Office>) {
 async fn answer(office: &Arc<Office>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let answered = match is_authorized(office, &request) {
         true => route(office, request).await,
-        false => Err(No::new(StatusCode::UNAUTHORIZED, "send the bearer token in the data directory's admin.token")),
+        false => Err(No::new(
+            StatusCode::UNAUTHORIZED,
+            "send the bearer token in the data directory's admin.token",
+        )),
     };
     let (status, body) = match answered {
         Ok(body) => (StatusCode::OK, body),
-        Err(no) => (no.status, json(&forebay_api::Refusal { error: no.error }).unwrap_or_default()),
+        Err(no) => (
+            no.status,
+            json(&forebay_api::Refusal { error: no.error }).unwrap_or_default(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 fn is_authorized(office: &Office, request: &Request<Incoming>) -> bool {
-    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    sent.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|sent| token::is_same(sent, &office.token))
+    let sent = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    sent.and_then(|value| value.strip_prefix("Bearer "))
+        .is_some_and(|sent| token::is_same(sent, &office.token))
 }
 
 async fn route(office: &Arc<Office>, request: Request<Incoming>) -> Result<Vec<u8>, No> {
@@ -147,27 +168,48 @@ async fn route(office: &Arc<Office>, request: Request<Incoming>) -> Result<Vec<u
     let id = command_id(&request)?;
     let body = request.into_body();
     match (method.as_str(), steps.as_slice()) {
-        ("POST", ["v1", "assets"]) => json(&write::add_asset(office, id, read_body(body).await?).await?),
-        ("PUT", ["v1", "assets", code]) => json(&write::set_asset(office, id, code, read_body(body).await?).await?),
-        ("POST", ["v1", "peers"]) => json(&write::add_peer(office, id, read_body(body).await?).await?),
-        ("PUT", ["v1", "peers", name]) => json(&write::set_peer(office, id, name, read_body(body).await?).await?),
+        ("POST", ["v1", "assets"]) => {
+            json(&write::add_asset(office, id, read_body(body).await?).await?)
+        }
+        ("PUT", ["v1", "assets", code]) => {
+            json(&write::set_asset(office, id, code, read_body(body).await?).await?)
+        }
+        ("POST", ["v1", "peers"]) => {
+            json(&write::add_peer(office, id, read_body(body).await?).await?)
+        }
+        ("PUT", ["v1", "peers", name]) => {
+            json(&write::set_peer(office, id, name, read_body(body).await?).await?)
+        }
         ("DELETE", ["v1", "peers", name]) => json(&write::remove_peer(office, id, name).await?),
-        ("POST", ["v1", "routes"]) => json(&write::add_route(office, id, read_body(body).await?).await?),
-        ("DELETE", ["v1", "routes", prefix]) => json(&write::remove_route(office, id, prefix).await?),
+        ("POST", ["v1", "routes"]) => {
+            json(&write::add_route(office, id, read_body(body).await?).await?)
+        }
+        ("DELETE", ["v1", "routes", prefix]) => {
+            json(&write::remove_route(office, id, prefix).await?)
+        }
         _ => Err(nothing_here(&path)),
     }
 }
 
 fn nothing_here(path: &str) -> No {
-    No::new(StatusCode::NOT_FOUND, format!("there is no such request: {path}"))
+    No::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no such request: {path}"),
+    )
 }
 
 fn command_id(request: &Request<Incoming>) -> Result<CommandId, No> {
-    let key = request.headers().get(forebay_api::IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
+    let key = request
+        .headers()
+        .get(forebay_api::IDEMPOTENCY_KEY)
+        .and_then(|value| value.to_str().ok());
     let mut id = [0; 16];
     let is_read = key.is_some_and(|key| hex::decode_to_slice(key, &mut id).is_ok());
     if !is_read {
-        let text = format!("send the header {}: 32 hexadecimal digits, new for each instruction", forebay_api::IDEMPOTENCY_KEY);
+        let text = format!(
+            "send the header {}: 32 hexadecimal digits, new for each instruction",
+            forebay_api::IDEMPOTENCY_KEY
+        );
         return Err(No::new(StatusCode::BAD_REQUEST, text));
     }
     Ok(CommandId(id))
@@ -175,10 +217,14 @@ fn command_id(request: &Request<Incoming>) -> Result<CommandId, No> {
 
 async fn read_body<T: DeserializeOwned>(body: Incoming) -> Result<T, No> {
     let bytes = Limited::new(body, BODY_MAX).collect().await;
-    let bytes = bytes.map_err(|_| No::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"))?.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| No::new(StatusCode::BAD_REQUEST, error.to_string()))
+    let bytes = bytes
+        .map_err(|_| No::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"))?
+        .to_bytes();
+    serde_json::from_slice(&bytes)
+        .map_err(|error| No::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, No> {
-    serde_json::to_vec(value).map_err(|error| No::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    serde_json::to_vec(value)
+        .map_err(|error| No::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

@@ -1,7 +1,8 @@
 //! What the operator may see.
 
 use forebay_api::{
-    Asset, AssetBooks, AssetPolicy, Books, ChainCost, ChannelView, LaneView, Peer, PeerPolicy, SourceView, Status, Units,
+    Asset, AssetBooks, AssetPolicy, Books, ChainCost, ChannelView, LaneView, Peer, PeerPolicy,
+    SourceView, Status, Units,
 };
 use forebay_channel::{Channel, Lane, Phase};
 use forebay_ledger::Balance;
@@ -24,8 +25,13 @@ pub(super) async fn status(office: &Office) -> Result<Status, No> {
         Err(fault) => (None, 0, vec![fault.to_string()]),
     };
     Ok(Status {
-        operator: genesis.as_ref().map(|genesis| genesis.operator.clone()).unwrap_or_default(),
-        pool_signer: genesis.map(|genesis| genesis.pool_signer.to_string()).unwrap_or_default(),
+        operator: genesis
+            .as_ref()
+            .map(|genesis| genesis.operator.clone())
+            .unwrap_or_default(),
+        pool_signer: genesis
+            .map(|genesis| genesis.pool_signer.to_string())
+            .unwrap_or_default(),
         btp: office.btp.clone(),
         accepting,
         packets_in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
@@ -43,24 +49,36 @@ fn alarms(state: &State) -> Vec<String> {
         if asset.halted {
             return Some(format!("{code} is halted"));
         }
-        asset.quoted(now).is_none().then(|| format!("{code} has no believed price and is not quoted"))
+        asset
+            .quoted(now)
+            .is_none()
+            .then(|| format!("{code} has no believed price and is not quoted"))
     });
-    let unbalanced = state.ledger().check_balanced().err().map(|error| format!("the books do not balance: {error:?}"));
+    let unbalanced = state
+        .ledger()
+        .check_balanced()
+        .err()
+        .map(|error| format!("the books do not balance: {error:?}"));
     books.chain(unbalanced).collect()
 }
 
 pub(super) async fn books(office: &Office) -> Result<Books, No> {
     let gas = office.chains.gas().await;
-    let chains = gas.into_iter().map(|(chain_id, gas_money, gas_reserved)| ChainCost {
-        chain_id,
-        gas_money: gas_money.into(),
-        gas_reserved: gas_reserved.into(),
-    });
+    let chains = gas
+        .into_iter()
+        .map(|(chain_id, gas_money, gas_reserved)| ChainCost {
+            chain_id,
+            gas_money: gas_money.into(),
+            gas_reserved: gas_reserved.into(),
+        });
     let chains = chains.collect();
     let books = office.core.query(|state| Books {
         at_ms: state.now().0,
         balanced: state.ledger().check_balanced().is_ok(),
-        assets: state.assets().map(|(id, _)| asset_books(state, id)).collect(),
+        assets: state
+            .assets()
+            .map(|(id, _)| asset_books(state, id))
+            .collect(),
         chains,
     });
     Ok(books.await?)
@@ -71,8 +89,15 @@ fn asset_books(state: &State, id: AssetId) -> AssetBooks {
     let accounts = &asset.accounts;
     let credit = |account| Units(state.balance(account).credit());
     let debit = |account| Units(state.balance(account).debit());
-    let peers = || state.peers().map(|(_, peer)| peer).filter(|peer| peer.asset == id);
-    let sum = |amounts: &mut dyn Iterator<Item = Amount>| Units(amounts.fold(Amount::ZERO, Amount::saturating_add));
+    let peers = || {
+        state
+            .peers()
+            .map(|(_, peer)| peer)
+            .filter(|peer| peer.asset == id)
+    };
+    let sum = |amounts: &mut dyn Iterator<Item = Amount>| {
+        Units(amounts.fold(Amount::ZERO, Amount::saturating_add))
+    };
     AssetBooks {
         code: asset.definition.code.clone(),
         scale: asset.definition.scale,
@@ -95,7 +120,10 @@ fn asset_books(state: &State, id: AssetId) -> AssetBooks {
 }
 
 pub(super) async fn assets(office: &Office) -> Result<Vec<Asset>, No> {
-    Ok(office.core.query(|state| state.assets().map(|(id, _)| asset(state, id)).collect()).await?)
+    Ok(office
+        .core
+        .query(|state| state.assets().map(|(id, _)| asset(state, id)).collect())
+        .await?)
 }
 
 /// One asset as the operator sees it.
@@ -126,7 +154,8 @@ fn asset_policy(policy: &forebay_pool::AssetPolicy) -> AssetPolicy {
     AssetPolicy {
         sources_min: policy.guards.sources_min,
         price_age_max_ms: policy.guards.age_max_ms.value(),
-        price_deviation_max_bps: u16::try_from(policy.guards.deviation_max.value()).unwrap_or(u16::MAX),
+        price_deviation_max_bps: u16::try_from(policy.guards.deviation_max.value())
+            .unwrap_or(u16::MAX),
         spread_floor_ppm: policy.spread.floor_ppm.value(),
         volatility_multiplier_ppm: policy.spread.volatility_multiplier_ppm.value(),
         holding_time_ms: policy.spread.holding_time_ms.value(),
@@ -142,7 +171,9 @@ fn asset_policy(policy: &forebay_pool::AssetPolicy) -> AssetPolicy {
 pub(super) async fn peers(office: &Office) -> Result<Vec<Peer>, No> {
     let connected = office.figures.connected.clone_set();
     let peers = office.core.query(move |state| {
-        let all = state.peers().map(|(id, _)| peer(state, id, connected.contains(&id)));
+        let all = state
+            .peers()
+            .map(|(id, _)| peer(state, id, connected.contains(&id)));
         all.collect()
     });
     Ok(peers.await?)
@@ -152,7 +183,10 @@ pub(super) async fn peers(office: &Office) -> Result<Vec<Peer>, No> {
 pub(super) fn peer(state: &State, id: PeerId, connected: bool) -> Peer {
     let peer = state.peer(id).expect("the caller took it from the state");
     let asset = state.asset(peer.asset).expect("a peer's asset is listed");
-    let operator = state.genesis().map(|genesis| genesis.operator.as_str()).unwrap_or_default();
+    let operator = state
+        .genesis()
+        .map(|genesis| genesis.operator.as_str())
+        .unwrap_or_default();
     let (owed_to_peer, owed_to_pool) = match state.balance(peer.clearing) {
         Balance::Credit(owed) => (owed, Amount::ZERO),
         Balance::Debit(owed) => (Amount::ZERO, owed),
@@ -197,5 +231,9 @@ fn channel(channel: &Channel) -> ChannelView {
 }
 
 fn lane(lane: &Lane) -> LaneView {
-    LaneView { ceiling: lane.ceiling().into(), paid: lane.paid().into(), promised: lane.promised().into() }
+    LaneView {
+        ceiling: lane.ceiling().into(),
+        paid: lane.paid().into(),
+        promised: lane.promised().into(),
+    }
 }

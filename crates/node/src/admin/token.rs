@@ -20,13 +20,21 @@ pub(crate) fn open_token(folder: &Path) -> io::Result<String> {
     let mut random = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     let token = hex::encode(random);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
     file.write_all(token.as_bytes())?;
     Ok(token)
 }
 
 /// Compares in a time that tells nothing but the length.
 pub(super) fn is_same(sent: &str, token: &str) -> bool {
-    let difference = sent.bytes().zip(token.bytes()).fold(0, |all, (left, right)| all | (left ^ right));
+    let difference = sent
+        .bytes()
+        .zip(token.bytes())
+        .fold(0, |all, (left, right)| all | (left ^ right));
     sent.len() == token.len() && std::hint::black_box(difference) == 0
 }

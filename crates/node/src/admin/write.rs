@@ -22,7 +22,11 @@ async fn instruct(office: &Office, id: CommandId, admin: Admin) -> Result<(), No
     Ok(office.core.command(Command::Admin(id, admin)).await?)
 }
 
-pub(super) async fn add_asset(office: &Arc<Office>, id: CommandId, asked: AddAsset) -> Result<Asset, No> {
+pub(super) async fn add_asset(
+    office: &Arc<Office>,
+    id: CommandId,
+    asked: AddAsset,
+) -> Result<Asset, No> {
     let mut definition = AssetDefinition {
         code: asked.code.clone(),
         scale: asked.scale,
@@ -34,41 +38,81 @@ pub(super) async fn add_asset(office: &Arc<Office>, id: CommandId, asked: AddAss
         index_rate_max: 0,
     };
     let vault = office.chains.inspect(&definition).await?;
-    let parameters = vault.parameters().await.map_err(crate::chain::ChainFault::from)?;
+    let parameters = vault
+        .parameters()
+        .await
+        .map_err(crate::chain::ChainFault::from)?;
     definition.floor = Bps(parameters.floor_bps.into());
     definition.index_rate_max = parameters.index_rate_max_ray_per_day;
-    instruct(office, id, Admin::AddAsset(definition.clone(), policy(&asked.policy))).await?;
+    instruct(
+        office,
+        id,
+        Admin::AddAsset(definition.clone(), policy(&asked.policy)),
+    )
+    .await?;
     let asset = asset_coded(office, &asked.code).await?;
     office.chains.attach(asset, &definition, None).await?;
-    Ok(office.core.query(move |state| read::asset(state, asset)).await?)
+    Ok(office
+        .core
+        .query(move |state| read::asset(state, asset))
+        .await?)
 }
 
-pub(super) async fn set_asset(office: &Office, id: CommandId, code: &str, asked: SetAsset) -> Result<Asset, No> {
+pub(super) async fn set_asset(
+    office: &Office,
+    id: CommandId,
+    code: &str,
+    asked: SetAsset,
+) -> Result<Asset, No> {
     let asset = asset_coded(office, code).await?;
     let admin = match (&asked.policy, asked.halted) {
         (Some(new), None) => Admin::SetAsset(asset, policy(new)),
         (None, Some(true)) => Admin::HaltBook(asset),
         (None, Some(false)) => Admin::ResumeBook(asset),
         (Some(_), Some(_)) | (None, None) => {
-            return Err(No::new(StatusCode::BAD_REQUEST, "send either a policy or halted, one at a time"));
+            return Err(No::new(
+                StatusCode::BAD_REQUEST,
+                "send either a policy or halted, one at a time",
+            ));
         }
     };
     instruct(office, id, admin).await?;
-    Ok(office.core.query(move |state| read::asset(state, asset)).await?)
+    Ok(office
+        .core
+        .query(move |state| read::asset(state, asset))
+        .await?)
 }
 
 pub(super) async fn add_peer(office: &Office, id: CommandId, asked: AddPeer) -> Result<Peer, No> {
     if asked.token.is_empty() {
-        return Err(No::new(StatusCode::BAD_REQUEST, "a link without a token would be open to everybody"));
+        return Err(No::new(
+            StatusCode::BAD_REQUEST,
+            "a link without a token would be open to everybody",
+        ));
     }
     let asset = asset_coded(office, &asked.asset).await?;
     let token_hash = Hash32(Sha256::digest(asked.token.as_bytes()).into());
     let policy = peer_policy(&asked.policy);
-    instruct(office, id, Admin::AddPeer { name: asked.name.clone(), asset, token_hash, policy }).await?;
+    instruct(
+        office,
+        id,
+        Admin::AddPeer {
+            name: asked.name.clone(),
+            asset,
+            token_hash,
+            policy,
+        },
+    )
+    .await?;
     show_peer(office, &asked.name).await
 }
 
-pub(super) async fn set_peer(office: &Office, id: CommandId, name: &str, asked: SetPeer) -> Result<Peer, No> {
+pub(super) async fn set_peer(
+    office: &Office,
+    id: CommandId,
+    name: &str,
+    asked: SetPeer,
+) -> Result<Peer, No> {
     let peer = peer_named(office, name).await?;
     instruct(office, id, Admin::SetPeer(peer, peer_policy(&asked.policy))).await?;
     show_peer(office, name).await
@@ -82,35 +126,65 @@ pub(super) async fn remove_peer(office: &Office, id: CommandId, name: &str) -> R
 
 pub(super) async fn add_route(office: &Office, id: CommandId, asked: Route) -> Result<Done, No> {
     let peer = peer_named(office, &asked.peer).await?;
-    instruct(office, id, Admin::AddRoute { prefix: asked.prefix, peer }).await?;
+    instruct(
+        office,
+        id,
+        Admin::AddRoute {
+            prefix: asked.prefix,
+            peer,
+        },
+    )
+    .await?;
     Ok(Done { done: true })
 }
 
 pub(super) async fn remove_route(office: &Office, id: CommandId, prefix: &str) -> Result<Done, No> {
-    instruct(office, id, Admin::RemoveRoute { prefix: prefix.to_owned() }).await?;
+    instruct(
+        office,
+        id,
+        Admin::RemoveRoute {
+            prefix: prefix.to_owned(),
+        },
+    )
+    .await?;
     Ok(Done { done: true })
 }
 
 async fn show_peer(office: &Office, name: &str) -> Result<Peer, No> {
     let peer = peer_named(office, name).await?;
     let connected = office.figures.connected.clone_set().contains(&peer);
-    Ok(office.core.query(move |state| read::peer(state, peer, connected)).await?)
+    Ok(office
+        .core
+        .query(move |state| read::peer(state, peer, connected))
+        .await?)
 }
 
 async fn asset_coded(office: &Office, code: &str) -> Result<AssetId, No> {
     let wanted = code.to_owned();
-    let found = office.core.query(move |state| state.asset_coded(&wanted)).await?;
-    found.ok_or_else(|| No::new(StatusCode::NOT_FOUND, format!("no asset has the code {code}")))
+    let found = office
+        .core
+        .query(move |state| state.asset_coded(&wanted))
+        .await?;
+    found.ok_or_else(|| {
+        No::new(
+            StatusCode::NOT_FOUND,
+            format!("no asset has the code {code}"),
+        )
+    })
 }
 
 async fn peer_named(office: &Office, name: &str) -> Result<PeerId, No> {
     let wanted = name.to_owned();
-    let found = office.core.query(move |state| state.peer_named(&wanted)).await?;
+    let found = office
+        .core
+        .query(move |state| state.peer_named(&wanted))
+        .await?;
     found.ok_or_else(|| No::new(StatusCode::NOT_FOUND, format!("no peer is named {name}")))
 }
 
 fn address(text: &str) -> Result<Address, No> {
-    Address::from_str(text).map_err(|error| No::new(StatusCode::BAD_REQUEST, format!("{text}: {error}")))
+    Address::from_str(text)
+        .map_err(|error| No::new(StatusCode::BAD_REQUEST, format!("{text}: {error}")))
 }
 
 fn policy(asked: &forebay_api::AssetPolicy) -> AssetPolicy {

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_chain_evm::{
-    Account, AccountSettings, Fault, FeePolicy, FileStore, FollowerSettings, Key, Retry, RpcNodes, Vault,
-    gas_reserve_needed,
+    Account, AccountSettings, Fault, FeePolicy, FileStore, FollowerSettings, Key, Retry, RpcNodes,
+    Vault, gas_reserve_needed,
 };
 use forebay_channel::Address;
 use forebay_channel::vault::{Place, VaultObservation};
-use forebay_pool::{AssetDefinition, ChainFact, ChainRequest, Command, Depth, FactAt, Rejection, VaultFact};
+use forebay_pool::{
+    AssetDefinition, ChainFact, ChainRequest, Command, Depth, FactAt, Rejection, VaultFact,
+};
 use forebay_quantity::{Amount, AssetId, BlockHeight, EffectId};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -42,7 +44,9 @@ pub enum ChainFault {
     #[error(transparent)]
     Adapter(#[from] Fault),
     /// Nothing says how to reach it.
-    #[error("no JSON-RPC is configured for chain {0}: add [chains.{0}] with rpc_urls to the configuration")]
+    #[error(
+        "no JSON-RPC is configured for chain {0}: add [chains.{0}] with rpc_urls to the configuration"
+    )]
     UnknownChain(u64),
     /// The record of sent transactions cannot be opened.
     #[error("the record of sent transactions cannot be opened: {0}")]
@@ -106,30 +110,59 @@ impl Chains {
                 urls: config.rpc_urls.clone(),
                 timeout: QUESTION_MAX,
             };
-            let settings = AccountSettings { poll_interval: POLL, ..AccountSettings::new(nodes, id) };
+            let settings = AccountSettings {
+                poll_interval: POLL,
+                ..AccountSettings::new(nodes, id)
+            };
             let store = FileStore::open(data_directory.join(format!("chain-{id}.sent")))?;
             let account = Account::connect(settings, key.clone(), Box::new(store)).await?;
-            chains.insert(id, Chain { account: Arc::new(account), from_block: BlockHeight(config.from_block) });
+            chains.insert(
+                id,
+                Chain {
+                    account: Arc::new(account),
+                    from_block: BlockHeight(config.from_block),
+                },
+            );
         }
         let (changed, _) = watch::channel(());
-        Ok(Self { chains, vaults: Mutex::default(), changed, core, clock_ahead_max_ms })
+        Ok(Self {
+            chains,
+            vaults: Mutex::default(),
+            changed,
+            core,
+            clock_ahead_max_ms,
+        })
     }
 
     /// Connects to an asset's vault and checks that it is ours and holds the right thing.
     ///
     /// # Errors
     /// [`ChainFault`].
-    pub(crate) async fn inspect(&self, definition: &AssetDefinition) -> Result<Arc<Vault>, ChainFault> {
-        let chain = self.chains.get(&definition.chain_id).ok_or(ChainFault::UnknownChain(definition.chain_id))?;
+    pub(crate) async fn inspect(
+        &self,
+        definition: &AssetDefinition,
+    ) -> Result<Arc<Vault>, ChainFault> {
+        let chain = self
+            .chains
+            .get(&definition.chain_id)
+            .ok_or(ChainFault::UnknownChain(definition.chain_id))?;
         let vault = Vault::connect(Arc::clone(&chain.account), definition.vault).await?;
         let parameters = vault.parameters().await?;
         let (operator, ours) = (parameters.operator, chain.account.address());
         if operator != ours {
-            return Err(ChainFault::OtherOperator { vault: definition.vault, operator, ours });
+            return Err(ChainFault::OtherOperator {
+                vault: definition.vault,
+                operator,
+                ours,
+            });
         }
         let holds = parameters.asset.unwrap_or(Address::ZERO);
         if holds != definition.token {
-            return Err(ChainFault::OtherToken { vault: definition.vault, holds, token: definition.token });
+            return Err(ChainFault::OtherToken {
+                vault: definition.vault,
+                holds,
+                token: definition.token,
+            });
         }
         Ok(Arc::new(vault))
     }
@@ -150,18 +183,32 @@ impl Chains {
         cursor: Option<FactAt>,
     ) -> Result<(), ChainFault> {
         let vault = self.inspect(definition).await?;
-        self.vaults.lock().unwrap_or_else(PoisonError::into_inner).insert(asset, Arc::clone(&vault));
+        self.vaults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(asset, Arc::clone(&vault));
         self.changed.send_replace(());
-        let from_block = self.chains.get(&definition.chain_id).map_or(BlockHeight(0), |chain| chain.from_block);
+        let from_block = self
+            .chains
+            .get(&definition.chain_id)
+            .map_or(BlockHeight(0), |chain| chain.from_block);
         let from = cursor.map_or(from_block, |at| BlockHeight(at.block));
         let (first_head, mut told) = watch::channel(None);
-        let settings = FollowerSettings { poll_interval: POLL, ..FollowerSettings::from(from) };
+        let settings = FollowerSettings {
+            poll_interval: POLL,
+            ..FollowerSettings::from(from)
+        };
         tokio::spawn(follow(Arc::clone(self), vault, asset, settings, first_head));
         let head = tokio::time::timeout(FIRST_HEAD_MAX, told.wait_for(Option::is_some)).await;
         if let Ok(Ok(time)) = head
             && let Some(time) = *time
         {
-            clock::check_not_ahead(wall::now(), definition.chain_id, time, self.clock_ahead_max_ms)?;
+            clock::check_not_ahead(
+                wall::now(),
+                definition.chain_id,
+                time,
+                self.clock_ahead_max_ms,
+            )?;
         }
         Ok(())
     }
@@ -172,7 +219,11 @@ impl Chains {
         for (&id, chain) in &self.chains {
             let channels = self.channels_on(id).await;
             let balance = chain.account.balance().await.unwrap_or(Amount::ZERO);
-            gas.push((id, balance, gas_reserve_needed(channels, &FeePolicy::default())));
+            gas.push((
+                id,
+                balance,
+                gas_reserve_needed(channels, &FeePolicy::default()),
+            ));
         }
         gas
     }
@@ -181,18 +232,28 @@ impl Chains {
         let count = self.core.query(move |state| {
             let on_chain = state.peers().filter(|(_, peer)| {
                 let asset = state.asset(peer.asset);
-                peer.channel.is_some() && asset.is_some_and(|asset| asset.definition.chain_id == chain_id)
+                peer.channel.is_some()
+                    && asset.is_some_and(|asset| asset.definition.chain_id == chain_id)
             });
             on_chain.count()
         });
-        count.await.ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+        count
+            .await
+            .ok()
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0)
     }
 
     /// The vault of an asset, once it is attached.
     async fn vault(&self, asset: AssetId) -> Arc<Vault> {
         let mut changed = self.changed.subscribe();
         loop {
-            let vault = self.vaults.lock().unwrap_or_else(PoisonError::into_inner).get(&asset).cloned();
+            let vault = self
+                .vaults
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&asset)
+                .cloned();
             if let Some(vault) = vault {
                 return vault;
             }
@@ -223,7 +284,11 @@ impl Chains {
             if let Some(why) = &failure {
                 warn!(effect = effect.0, ?request, "a chain request failed: {why}");
             }
-            match self.core.command(Command::Outcome { effect, failure }).await {
+            match self
+                .core
+                .command(Command::Outcome { effect, failure })
+                .await
+            {
                 Ok(()) | Err(CommandFault::Rejected(_)) => {}
                 // It is outstanding still, and found in the record at the next start.
                 Err(CommandFault::Stopped(_)) => return,
@@ -235,18 +300,29 @@ impl Chains {
         }
     }
 
-    async fn attempt(&self, vault: &Vault, effect: EffectId, request: &ChainRequest) -> Result<bool, Fault> {
+    async fn attempt(
+        &self,
+        vault: &Vault,
+        effect: EffectId,
+        request: &ChainRequest,
+    ) -> Result<bool, Fault> {
         let translated = requests::translate(vault, request).await?;
         if matches!(request, ChainRequest::Open { .. }) {
             // The one being opened counts already, and the vault adds it again.
             let chain_id = self.chain_of(vault);
             vault.set_channels_open(self.channels_on(chain_id).await.saturating_sub(1));
         }
-        vault.execute(effect, &translated, forebay_channel::Finality::Final).await.map(|inclusion| inclusion.succeeded)
+        vault
+            .execute(effect, &translated, forebay_channel::Finality::Final)
+            .await
+            .map(|inclusion| inclusion.succeeded)
     }
 
     fn chain_of(&self, vault: &Vault) -> u64 {
-        let found = self.chains.iter().find(|(_, chain)| Arc::ptr_eq(&chain.account, vault.account()));
+        let found = self
+            .chains
+            .iter()
+            .find(|(_, chain)| Arc::ptr_eq(&chain.account, vault.account()));
         found.map_or(0, |(&id, _)| id)
     }
 
@@ -258,7 +334,10 @@ impl Chains {
 }
 
 /// Carries requests out as they come; the core bounds how many are outstanding.
-pub(crate) async fn dispatch(chains: Arc<Chains>, mut requests: mpsc::UnboundedReceiver<(EffectId, ChainRequest)>) {
+pub(crate) async fn dispatch(
+    chains: Arc<Chains>,
+    mut requests: mpsc::UnboundedReceiver<(EffectId, ChainRequest)>,
+) {
     while let Some((effect, request)) = requests.recv().await {
         let chains = Arc::clone(&chains);
         tokio::spawn(async move { chains.carry_out(effect, request).await });
@@ -280,32 +359,68 @@ async fn follow(
                 first_head.send_if_modified(|first| first.replace(head.time).is_none());
                 continue;
             }
-            Ok(VaultObservation::Fact { fact, place, finality, .. }) => {
-                let (Some(fact), Some(depth)) = (facts::fact(&fact), facts::depth(finality)) else { continue };
+            Ok(VaultObservation::Fact {
+                fact,
+                place,
+                finality,
+                ..
+            }) => {
+                let (Some(fact), Some(depth)) = (facts::fact(&fact), facts::depth(finality)) else {
+                    continue;
+                };
                 (fact, at(place), depth)
             }
             Ok(VaultObservation::Retracted { fact, place }) => {
-                let Some(fact) = facts::retracted(&fact) else { continue };
+                let Some(fact) = facts::retracted(&fact) else {
+                    continue;
+                };
                 (fact, at(place), Depth::Seen)
             }
             Ok(VaultObservation::DeepReorg { block }) => {
-                error!(asset = asset.0, "the chain dropped block {block}, which was final: the book halts");
-                (VaultFact::DeepReorg, FactAt { block: block.value(), log: 0 }, Depth::Seen)
+                error!(
+                    asset = asset.0,
+                    "the chain dropped block {block}, which was final: the book halts"
+                );
+                (
+                    VaultFact::DeepReorg,
+                    FactAt {
+                        block: block.value(),
+                        log: 0,
+                    },
+                    Depth::Seen,
+                )
             }
             Err(fault) => {
-                warn!(asset = asset.0, "the vault cannot be followed for now: {fault}");
+                warn!(
+                    asset = asset.0,
+                    "the vault cannot be followed for now: {fault}"
+                );
                 continue;
             }
         };
         let seen = format!("{fact:?}");
-        match chains.core.command(Command::Chain(ChainFact { asset, at, depth, fact })).await {
+        match chains
+            .core
+            .command(Command::Chain(ChainFact {
+                asset,
+                at,
+                depth,
+                fact,
+            }))
+            .await
+        {
             Ok(()) | Err(CommandFault::Rejected(Rejection::AlreadyTaken)) => {}
-            Err(CommandFault::Rejected(rejection)) => error!(asset = asset.0, seen, "a fact was refused: {rejection}"),
+            Err(CommandFault::Rejected(rejection)) => {
+                error!(asset = asset.0, seen, "a fact was refused: {rejection}")
+            }
             Err(CommandFault::Stopped(_)) => return,
         }
     }
 }
 
 fn at(place: Place) -> FactAt {
-    FactAt { block: place.block.value(), log: place.log_index }
+    FactAt {
+        block: place.block.value(),
+        log: place.log_index,
+    }
 }

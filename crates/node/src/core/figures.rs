@@ -59,11 +59,18 @@ pub struct Connected(RwLock<BTreeSet<PeerId>>);
 impl Connected {
     /// All of them, as it is now.
     pub fn clone_set(&self) -> BTreeSet<PeerId> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn note(&self, peer: PeerId, is_up: bool) {
         let mut peers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let _ = if is_up { peers.insert(peer) } else { peers.remove(&peer) };
+        let _ = if is_up {
+            peers.insert(peer)
+        } else {
+            peers.remove(&peer)
+        };
     }
 }

@@ -17,12 +17,20 @@ const ASKED_MAX: usize = 1_024;
 /// Reads the state, on the core thread, after a sync.
 pub(crate) type Query = Box<dyn FnOnce(&State) + Send>;
 
+/// Where a command's outcome goes once it is durable.
+pub(crate) type Reply = oneshot::Sender<Result<(), CommandFault>>;
+
 /// One thing for the core thread to take.
 pub(crate) enum Input {
     /// Packets that a link read.
     Packets(InBatch),
     /// A peer's link is authenticated.
-    LinkUp { peer: PeerId, link: LinkId, dialect: Dialect, out: OutSender },
+    LinkUp {
+        peer: PeerId,
+        link: LinkId,
+        dialect: Dialect,
+        out: OutSender,
+    },
     /// It is gone.
     LinkDown { peer: PeerId, link: LinkId },
     /// A command of an adapter or the operator.
@@ -40,7 +48,7 @@ pub(crate) enum Input {
 /// A command with its way back.
 pub(crate) struct Asked {
     pub(crate) command: Command<'static>,
-    pub(crate) reply: oneshot::Sender<Result<(), CommandFault>>,
+    pub(crate) reply: Reply,
     /// Held while the command waits.
     pub(crate) place: OwnedSemaphorePermit,
 }
@@ -66,7 +74,13 @@ pub struct CoreHandle {
 /// Makes the way to the core thread.
 pub(crate) fn core_queue() -> (CoreHandle, mpsc::Receiver<Input>) {
     let (sender, receiver) = mpsc::channel();
-    (CoreHandle { sender, places: Arc::new(Semaphore::new(ASKED_MAX)) }, receiver)
+    (
+        CoreHandle {
+            sender,
+            places: Arc::new(Semaphore::new(ASKED_MAX)),
+        },
+        receiver,
+    )
 }
 
 impl CoreHandle {
@@ -77,7 +91,11 @@ impl CoreHandle {
     pub async fn command(&self, command: Command<'static>) -> Result<(), CommandFault> {
         let place = self.place().await?;
         let (reply, answer) = oneshot::channel();
-        self.give(Input::Command(Asked { command, reply, place }))?;
+        self.give(Input::Command(Asked {
+            command,
+            reply,
+            place,
+        }))?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -105,7 +123,10 @@ impl CoreHandle {
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, CommandFault> {
-        Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())
+        Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(|_| stopped())
     }
 }
 

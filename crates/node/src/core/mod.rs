@@ -12,11 +12,11 @@ use std::time::Duration;
 use forebay_journal::{Fault, Journal};
 use forebay_pool::{Command, Prepare, Rejection, Sequencer};
 use forebay_quantity::{PeerId, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{error, info, warn};
 
 pub use figures::{Connected, Count, Figures};
-pub(crate) use input::{Asked, Input, Query, core_queue};
+pub(crate) use input::{Asked, Input, Query, Reply, core_queue};
 pub use input::{CommandFault, CoreHandle};
 pub(crate) use post::{Outside, Post};
 
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     post: Post,
     /// Answers that the core gives itself: rejects of what could not be delivered.
     own: Vec<Command<'static>>,
-    replies: Vec<(oneshot::Sender<Result<(), CommandFault>>, Result<(), Rejection>)>,
+    replies: Vec<(Reply, Result<(), Rejection>)>,
     queries: Vec<(Query, OwnedSemaphorePermit)>,
     directory_changed: bool,
 }
@@ -80,8 +80,21 @@ pub(crate) struct CoreParts {
 
 /// Starts the core thread.
 pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
-    let CoreParts { inputs, sequencer, journal, directory, figures, outside, snapshot_frames } = parts;
-    let post = Post::new(Arc::clone(&figures), Arc::clone(&directory), outside, sequencer.state());
+    let CoreParts {
+        inputs,
+        sequencer,
+        journal,
+        directory,
+        figures,
+        outside,
+        snapshot_frames,
+    } = parts;
+    let post = Post::new(
+        Arc::clone(&figures),
+        Arc::clone(&directory),
+        outside,
+        sequencer.state(),
+    );
     let core = Core {
         inputs,
         sequencer,
@@ -97,7 +110,9 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         queries: Vec::new(),
         directory_changed: true,
     };
-    std::thread::Builder::new().name("core".into()).spawn(move || core.run())
+    std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || core.run())
 }
 
 impl Core {
@@ -143,7 +158,11 @@ impl Core {
         let mut next = first;
         while let Some(input) = next {
             items += self.take(wall, input);
-            next = if items < ROUND_ITEMS_MAX { self.inputs.try_recv().ok() } else { None };
+            next = if items < ROUND_ITEMS_MAX {
+                self.inputs.try_recv().ok()
+            } else {
+                None
+            };
         }
         self.commit(wall);
         self.post.send_refusals();
@@ -153,7 +172,12 @@ impl Core {
     }
 
     fn expire(&mut self, wall: Timestamp) {
-        if self.sequencer.next_deadline().is_some_and(|deadline| deadline <= wall) && !self.is_failed() {
+        if self
+            .sequencer
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= wall)
+            && !self.is_failed()
+        {
             // A tick is never refused; on a halted core nothing is asked.
             let _ = self.sequencer.apply(wall, &Command::Tick);
         }
@@ -168,26 +192,42 @@ impl Core {
     fn take(&mut self, wall: Timestamp, input: Input) -> usize {
         match input {
             Input::Packets(batch) => return self.take_packets(wall, batch),
-            Input::LinkUp { peer, link, dialect, out } => {
-                self.post.link_up(self.sequencer.state(), peer, link, dialect, out);
+            Input::LinkUp {
+                peer,
+                link,
+                dialect,
+                out,
+            } => {
+                self.post
+                    .link_up(self.sequencer.state(), peer, link, dialect, out);
             }
             Input::LinkDown { peer, link } => self.post.link_down(peer, link),
             Input::Command(asked) => self.take_command(wall, asked),
             Input::Query(query, place) => self.queries.push((query, place)),
             Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
-            Input::Drain { until } => {
-                if self.mode == Mode::Serving {
-                    info!("draining: no new prepares are taken");
-                    self.mode = Mode::Draining { until };
-                }
-            }
+            Input::Drain { until } => self.begin_draining(until),
             Input::Stop => self.mode = Mode::Done(self.ending(Ending::Stopped)),
         }
         1
     }
 
+    fn begin_draining(&mut self, until: Timestamp) {
+        match &self.mode {
+            Mode::Serving => {
+                info!("draining: no new prepares are taken");
+                self.mode = Mode::Draining { until };
+            }
+            Mode::Failed(_) => self.mode = Mode::Done(self.ending(Ending::Stopped)),
+            Mode::Draining { .. } | Mode::Done(_) => {}
+        }
+    }
+
     fn take_command(&mut self, wall: Timestamp, asked: Asked) {
-        let Asked { command, reply, place } = asked;
+        let Asked {
+            command,
+            reply,
+            place,
+        } = asked;
         drop(place);
         if let Mode::Failed(why) = &self.mode {
             // Whoever asked may have left.
@@ -243,7 +283,9 @@ impl Core {
     }
 
     fn release(&mut self) {
-        let Self { sequencer, post, .. } = self;
+        let Self {
+            sequencer, post, ..
+        } = self;
         sequencer.release(|effect| post.carry_out(effect));
         if std::mem::take(&mut self.directory_changed) {
             self.directory.follow(self.sequencer.state());
@@ -280,10 +322,14 @@ impl Core {
     }
 
     fn finish_draining(&mut self) {
-        let Mode::Draining { until } = self.mode else { return };
+        let Mode::Draining { until } = self.mode else {
+            return;
+        };
         let in_flight = self.sequencer.state().packets().count();
         if in_flight == 0 || until <= wall::now() {
-            info!("drained; {in_flight} packets stay in flight and are answered after the next start");
+            info!(
+                "drained; {in_flight} packets stay in flight and are answered after the next start"
+            );
             self.mode = Mode::Done(Ending::Drained);
         }
     }
@@ -340,7 +386,13 @@ fn decide_item(
     }
     let command = match item.kind {
         ItemKind::Prepare { .. } if *mode != Mode::Serving => return Err(Refusal::Draining),
-        ItemKind::Prepare { request, amount, expires_at, condition, destination } => Command::Prepare(Prepare {
+        ItemKind::Prepare {
+            request,
+            amount,
+            expires_at,
+            condition,
+            destination,
+        } => Command::Prepare(Prepare {
             peer,
             request,
             amount,
@@ -348,7 +400,11 @@ fn decide_item(
             condition,
             destination: batch.destination(item, destination),
         }),
-        ItemKind::Fulfill { packet, preimage } => Command::Fulfill { peer, packet, preimage },
+        ItemKind::Fulfill { packet, preimage } => Command::Fulfill {
+            peer,
+            packet,
+            preimage,
+        },
         ItemKind::Reject { packet, code, .. } => Command::Reject { peer, packet, code },
     };
     sequencer.apply(wall, &command).map_err(Refusal::Rejected)

@@ -7,7 +7,9 @@ use std::sync::mpsc as std_mpsc;
 
 use forebay_channel::PeerMessage;
 use forebay_ilp::btp::{self, RequestId};
-use forebay_ilp::{Address, AmountTooLarge, Dialect, ErrorCode, FulfillView, PacketType, RejectView, patch_prepare};
+use forebay_ilp::{
+    Address, AmountTooLarge, Dialect, ErrorCode, FulfillView, PacketType, RejectView, patch_prepare,
+};
 use forebay_pool::{ChainRequest, Command, Effect, RejectCode, Rejection, State, outstanding};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, PacketId, PeerId, Timestamp};
 use tokio::sync::mpsc;
@@ -74,7 +76,12 @@ pub(crate) struct Post {
 }
 
 impl Post {
-    pub(crate) fn new(figures: Arc<Figures>, directory: Arc<Directory>, outside: Outside, state: &State) -> Self {
+    pub(crate) fn new(
+        figures: Arc<Figures>,
+        directory: Arc<Directory>,
+        outside: Outside,
+        state: &State,
+    ) -> Self {
         let mut post = Self {
             links: Vec::new(),
             touched: Vec::new(),
@@ -132,43 +139,82 @@ impl Post {
     pub(crate) fn refuse_accepted(&mut self) {
         for source in std::mem::take(&mut self.sources) {
             let peer = self.batches[source.batch].peer;
-            self.refusals.push((peer, source.item, Refusal::JournalFailed));
+            self.refusals
+                .push((peer, source.item, Refusal::JournalFailed));
         }
         self.terms_due.clear();
     }
 
     pub(crate) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Forward { packet, peer, amount, expires_at } => self.forward(packet, peer, amount, expires_at),
-            Effect::RelayFulfill { packet, peer, request, preimage } => {
+            Effect::Forward {
+                packet,
+                peer,
+                amount,
+                expires_at,
+            } => self.forward(packet, peer, amount, expires_at),
+            Effect::RelayFulfill {
+                packet,
+                peer,
+                request,
+                preimage,
+            } => {
                 self.figures.fulfilled.add(1);
                 let source = self.answer_source(packet);
                 self.relay_fulfill(source, peer, request, &preimage);
             }
-            Effect::RelayReject { packet, peer, request, code } => {
+            Effect::RelayReject {
+                packet,
+                peer,
+                request,
+                code,
+            } => {
                 let source = self.answer_source(packet);
                 self.relay_reject(source, peer, request, code);
             }
-            Effect::SendVoucher { peer, serial, amount } => self.order_voucher(peer, serial, amount),
+            Effect::SendVoucher {
+                peer,
+                serial,
+                amount,
+            } => self.order_voucher(peer, serial, amount),
             // A chain side that is gone finds the request outstanding at the next start.
             Effect::Chain { id, request } => drop(self.outside.chain.send((id, request))),
         }
     }
 
     fn forward(&mut self, packet: PacketId, peer: PeerId, amount: u64, expires_at: Timestamp) {
-        let source = self.sources.pop_front().expect("each prepare accepted gives one forward, in order");
-        let Self { batches, links, touched, .. } = self;
+        let source = self
+            .sources
+            .pop_front()
+            .expect("each prepare accepted gives one forward, in order");
+        let Self {
+            batches,
+            links,
+            touched,
+            ..
+        } = self;
         let Some(side) = side_of(links, touched, peer) else {
-            self.undelivered.push(Command::Reject { peer, packet, code: *b"T01" });
+            self.undelivered.push(Command::Reject {
+                peer,
+                packet,
+                code: *b"T01",
+            });
             return;
         };
         let batch = &batches[source.batch];
         let start = side.frames.bytes.len();
-        side.frames.bytes.extend_from_slice(batch.frame(source.item));
+        side.frames
+            .bytes
+            .extend_from_slice(batch.frame(source.item));
         let frame = &mut side.frames.bytes[start..];
-        btp::patch_header(frame, side.dialect.frame_type(PacketType::Prepare), RequestId(packet.0));
+        btp::patch_header(
+            frame,
+            side.dialect.frame_type(PacketType::Prepare),
+            RequestId(packet.0),
+        );
         let at = frame.len() - batch.packet(source.item).len();
-        patch_prepare(&mut frame[at..], amount, expires_at).expect("a frame that was read as a prepare can be patched");
+        patch_prepare(&mut frame[at..], amount, expires_at)
+            .expect("a frame that was read as a prepare can be patched");
         side.frames.close_frame();
     }
 
@@ -178,28 +224,74 @@ impl Post {
             ItemKind::Fulfill { packet, .. } | ItemKind::Reject { packet, .. } => packet,
             ItemKind::Prepare { .. } => return None,
         };
-        if answers == packet { self.sources.pop_front() } else { None }
+        if answers == packet {
+            self.sources.pop_front()
+        } else {
+            None
+        }
     }
 
-    fn relay_fulfill(&mut self, source: Option<Source>, peer: PeerId, request: u32, preimage: &[u8; 32]) {
-        let Self { batches, links, touched, .. } = self;
+    fn relay_fulfill(
+        &mut self,
+        source: Option<Source>,
+        peer: PeerId,
+        request: u32,
+        preimage: &[u8; 32],
+    ) {
+        let Self {
+            batches,
+            links,
+            touched,
+            ..
+        } = self;
         // Without a link the peer asks for it when it returns.
-        let Some(side) = side_of(links, touched, peer) else { return };
+        let Some(side) = side_of(links, touched, peer) else {
+            return;
+        };
         let frame_type = side.dialect.frame_type(PacketType::Fulfill);
         match source {
-            Some(source) => relay(side, batches[source.batch].frame(source.item), frame_type, request),
+            Some(source) => relay(
+                side,
+                batches[source.batch].frame(source.item),
+                frame_type,
+                request,
+            ),
             None => side.frames.push(|out| {
-                let fulfill = FulfillView { fulfillment: preimage, data: &[] };
+                let fulfill = FulfillView {
+                    fulfillment: preimage,
+                    data: &[],
+                };
                 btp::encode_ilp_head(out, frame_type, RequestId(request), fulfill.encoded_size());
                 fulfill.encode(out).expect("no data is never too long");
             }),
         }
     }
 
-    fn relay_reject(&mut self, source: Option<Source>, peer: PeerId, request: u32, code: RejectCode) {
-        if let Some(Source { batch, item: item @ Item { kind: ItemKind::Reject { whole: true, .. }, .. } }) = source {
-            let Self { batches, links, touched, .. } = self;
-            let Some(side) = side_of(links, touched, peer) else { return };
+    fn relay_reject(
+        &mut self,
+        source: Option<Source>,
+        peer: PeerId,
+        request: u32,
+        code: RejectCode,
+    ) {
+        if let Some(Source {
+            batch,
+            item:
+                item @ Item {
+                    kind: ItemKind::Reject { whole: true, .. },
+                    ..
+                },
+        }) = source
+        {
+            let Self {
+                batches,
+                links,
+                touched,
+                ..
+            } = self;
+            let Some(side) = side_of(links, touched, peer) else {
+                return;
+            };
             let frame_type = side.dialect.frame_type(PacketType::Reject);
             relay(side, batches[batch].frame(item), frame_type, request);
             return;
@@ -215,8 +307,16 @@ impl Post {
 
     /// Appends a reject of ours with the message in `self.text`.
     fn reject(&mut self, peer: PeerId, request: u32, code: RejectCode, data: &[u8]) {
-        let Self { links, touched, text, operator, .. } = self;
-        let Some(side) = side_of(links, touched, peer) else { return };
+        let Self {
+            links,
+            touched,
+            text,
+            operator,
+            ..
+        } = self;
+        let Some(side) = side_of(links, touched, peer) else {
+            return;
+        };
         let frame_type = side.dialect.frame_type(PacketType::Reject);
         let reject = RejectView {
             code: ErrorCode::from_bytes(code).unwrap_or(ErrorCode::F00BadRequest),
@@ -252,19 +352,28 @@ impl Post {
                 rejection.ilp_code()
             }
             Refusal::Draining => {
-                self.text.push_str("this connector is stopping: try again soon");
+                self.text
+                    .push_str("this connector is stopping: try again soon");
                 *b"T03"
             }
             Refusal::JournalFailed => {
-                self.text.push_str("this connector cannot store packets now");
+                self.text
+                    .push_str("this connector cannot store packets now");
                 *b"T00"
             }
         };
         match refusal {
             Refusal::Rejected(Rejection::AmountTooLarge { received, maximum }) => {
-                self.reject(peer, request, code, &AmountTooLarge { received, maximum }.to_bytes());
+                self.reject(
+                    peer,
+                    request,
+                    code,
+                    &AmountTooLarge { received, maximum }.to_bytes(),
+                );
             }
-            Refusal::Rejected(_) | Refusal::Draining | Refusal::JournalFailed => self.reject(peer, request, code, &[]),
+            Refusal::Rejected(_) | Refusal::Draining | Refusal::JournalFailed => {
+                self.reject(peer, request, code, &[])
+            }
         }
     }
 
@@ -272,28 +381,42 @@ impl Post {
     fn refuse_answer(&mut self, peer: PeerId, packet: PacketId, refusal: Refusal) {
         match refusal {
             Refusal::Rejected(Rejection::WrongPreimage) => {
-                self.undelivered.push(Command::Reject { peer, packet, code: *b"F05" });
+                self.undelivered.push(Command::Reject {
+                    peer,
+                    packet,
+                    code: *b"F05",
+                });
             }
-            Refusal::Rejected(_) | Refusal::Draining | Refusal::JournalFailed => self.figures.late_answers.add(1),
+            Refusal::Rejected(_) | Refusal::Draining | Refusal::JournalFailed => {
+                self.figures.late_answers.add(1)
+            }
         }
     }
 
     /// Hands each link what it got in this round, and each batch back to its link.
     pub(crate) fn flush(&mut self) {
         while let Some(peer) = self.touched.pop() {
-            let Some(side) = self.links[peer.0 as usize].as_mut() else { continue };
+            let Some(side) = self.links[peer.0 as usize].as_mut() else {
+                continue;
+            };
             side.is_touched = false;
             if side.frames.is_empty() {
                 continue;
             }
             if side.out.send(side.frames.take()).is_err() {
-                warn!(peer = peer.0, "the link is gone or reads too slowly: it is dropped");
+                warn!(
+                    peer = peer.0,
+                    "the link is gone or reads too slowly: it is dropped"
+                );
                 self.figures.slow_links.add(1);
                 self.links[peer.0 as usize] = None;
                 self.figures.connected.note(peer, false);
             }
         }
-        assert!(self.sources.is_empty(), "[I7] every accepted item had its effect, or was refused");
+        assert!(
+            self.sources.is_empty(),
+            "[I7] every accepted item had its effect, or was refused"
+        );
         for batch in self.batches.drain(..) {
             batch.go_home();
         }
@@ -304,25 +427,44 @@ impl Post {
         own.append(&mut self.undelivered);
     }
 
-    pub(crate) fn link_up(&mut self, state: &State, peer: PeerId, link: LinkId, dialect: Dialect, out: OutSender) {
+    pub(crate) fn link_up(
+        &mut self,
+        state: &State,
+        peer: PeerId,
+        link: LinkId,
+        dialect: Dialect,
+        out: OutSender,
+    ) {
         self.learn_operator(state);
         let place = peer.0 as usize;
         if self.links.len() <= place {
             self.links.resize_with(place + 1, || None);
         }
-        let is_touched = self.links[place].as_ref().is_some_and(|side| side.is_touched);
+        let is_touched = self.links[place]
+            .as_ref()
+            .is_some_and(|side| side.is_touched);
         // The link before it, if any, sees its queue closed and ends.
-        self.links[place] =
-            Some(LinkSide { link, dialect, out, frames: OutFrames::default(), is_touched, wants_terms: false });
+        self.links[place] = Some(LinkSide {
+            link,
+            dialect,
+            out,
+            frames: OutFrames::default(),
+            is_touched,
+            wants_terms: false,
+        });
         self.figures.connected.note(peer, true);
-        let owed = state.peer(peer).and_then(|account| account.voucher_owed(peer));
+        let owed = state
+            .peer(peer)
+            .and_then(|account| account.voucher_owed(peer));
         if let Some(effect) = owed {
             self.carry_out(effect);
         }
     }
 
     pub(crate) fn link_down(&mut self, peer: PeerId, link: LinkId) {
-        let Some(place) = self.links.get_mut(peer.0 as usize) else { return };
+        let Some(place) = self.links.get_mut(peer.0 as usize) else {
+            return;
+        };
         if place.as_ref().is_some_and(|side| side.link == link) {
             *place = None;
             self.figures.connected.note(peer, false);
@@ -339,13 +481,21 @@ impl Post {
     pub(crate) fn deliver(&mut self, peer: PeerId, frames: &OutFrames) {
         let request = self.next_request();
         let Self { links, touched, .. } = self;
-        let Some(side) = side_of(links, touched, peer) else { return };
+        let Some(side) = side_of(links, touched, peer) else {
+            return;
+        };
         let mut start = 0;
         for &end in &frames.ends {
             let end = end as usize;
             let at = side.frames.bytes.len();
-            side.frames.bytes.extend_from_slice(&frames.bytes[start..end]);
-            btp::patch_header(&mut side.frames.bytes[at..], btp::FrameType::Message, request);
+            side.frames
+                .bytes
+                .extend_from_slice(&frames.bytes[start..end]);
+            btp::patch_header(
+                &mut side.frames.bytes[at..],
+                btp::FrameType::Message,
+                request,
+            );
             side.frames.close_frame();
             start = end;
         }
@@ -357,15 +507,24 @@ impl Post {
     }
 
     fn order_voucher(&mut self, peer: PeerId, serial: ChannelSerial, amount: Amount) {
-        let Some(facts) = self.directory.peer(peer) else { return };
+        let Some(facts) = self.directory.peer(peer) else {
+            return;
+        };
         // Without a signer the node is stopping; the voucher is owed again when the link opens.
-        let _ = self.outside.vouchers.send(VoucherOrder { peer, serial, amount, domain: facts.domain });
+        let _ = self.outside.vouchers.send(VoucherOrder {
+            peer,
+            serial,
+            amount,
+            domain: facts.domain,
+        });
     }
 
     /// Notes whose terms an accepted command may have changed.
     pub(crate) fn terms_may_change(&mut self, state: &State, command: &Command<'_>) {
         let peer = match command {
-            Command::Chain(fact) => crate::chain::serial_of(&fact.fact).and_then(|serial| state.channel_peer(serial)),
+            Command::Chain(fact) => {
+                crate::chain::serial_of(&fact.fact).and_then(|serial| state.channel_peer(serial))
+            }
             Command::Admin(_, forebay_pool::Admin::SetPeer(peer, _)) => Some(*peer),
             Command::Keys { peer, .. } => {
                 if let Some(Some(side)) = self.links.get_mut(peer.0 as usize) {
@@ -388,13 +547,22 @@ impl Post {
     /// Sends the terms that changed to the peers that speak of them.
     pub(crate) fn send_terms(&mut self, state: &State) {
         for peer in std::mem::take(&mut self.terms_due) {
-            let wants = self.links.get(peer.0 as usize).and_then(Option::as_ref).is_some_and(|side| side.wants_terms);
-            let Some(terms) = terms(state, peer).filter(|_| wants) else { continue };
+            let wants = self
+                .links
+                .get(peer.0 as usize)
+                .and_then(Option::as_ref)
+                .is_some_and(|side| side.wants_terms);
+            let Some(terms) = terms(state, peer).filter(|_| wants) else {
+                continue;
+            };
             let request = self.next_request();
             let Self { links, touched, .. } = self;
-            let Some(side) = side_of(links, touched, peer) else { continue };
+            let Some(side) = side_of(links, touched, peer) else {
+                continue;
+            };
             let message = PeerMessage::Terms(terms).encode();
-            side.frames.push(|out| crate::link::encode_message(out, request, &message));
+            side.frames
+                .push(|out| crate::link::encode_message(out, request, &message));
         }
     }
 }
@@ -415,6 +583,10 @@ fn side_of<'a>(
 fn relay(side: &mut LinkSide, frame: &[u8], frame_type: btp::FrameType, request: u32) {
     let start = side.frames.bytes.len();
     side.frames.bytes.extend_from_slice(frame);
-    btp::patch_header(&mut side.frames.bytes[start..], frame_type, RequestId(request));
+    btp::patch_header(
+        &mut side.frames.bytes[start..],
+        frame_type,
+        RequestId(request),
+    );
     side.frames.close_frame();
 }

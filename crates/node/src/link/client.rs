@@ -37,7 +37,11 @@ pub struct Uplink {
 }
 
 /// Dials again and again, with growing pauses, until `stop` changes.
-pub(crate) async fn keep_dialled(uplink: Uplink, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn keep_dialled(
+    uplink: Uplink,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut pause = PAUSE_FIRST;
     loop {
         let began = tokio::time::Instant::now();
@@ -45,7 +49,11 @@ pub(crate) async fn keep_dialled(uplink: Uplink, shared: Arc<Shared>, mut stop: 
             () = one_link(&uplink, &shared) => {}
             _ = stop.changed() => return,
         }
-        pause = if began.elapsed() >= LASTED { PAUSE_FIRST } else { (pause * 2).min(PAUSE_MAX) };
+        pause = if began.elapsed() >= LASTED {
+            PAUSE_FIRST
+        } else {
+            (pause * 2).min(PAUSE_MAX)
+        };
         tokio::select! {
             () = sleep(pause) => {}
             _ = stop.changed() => return,
@@ -58,7 +66,12 @@ async fn one_link(uplink: &Uplink, shared: &Arc<Shared>) {
         let name = uplink.peer.clone();
         move |state| state.peer_named(&name)
     });
-    let Some(facts) = facts.await.ok().flatten().and_then(|peer| shared.directory.peer(peer)) else {
+    let Some(facts) = facts
+        .await
+        .ok()
+        .flatten()
+        .and_then(|peer| shared.directory.peer(peer))
+    else {
         warn!(peer = %uplink.peer, "not dialled: no such peer");
         return;
     };
@@ -70,18 +83,36 @@ async fn one_link(uplink: &Uplink, shared: &Arc<Shared>) {
 }
 
 async fn dial(uplink: &Uplink) -> Result<(Socket, Link), String> {
-    let mut socket = socket::dial(&uplink.url).await.map_err(|fault| fault.to_string())?;
+    let mut socket = socket::dial(&uplink.url)
+        .await
+        .map_err(|fault| fault.to_string())?;
     let mut link = Link::client();
     let mut frame = Vec::new();
-    link.start(&mut frame, RequestId(u32::MAX), uplink.username.as_deref(), &uplink.token);
-    socket.send(Message::Binary(frame.into())).await.map_err(|error| error.to_string())?;
+    link.start(
+        &mut frame,
+        RequestId(u32::MAX),
+        uplink.username.as_deref(),
+        &uplink.token,
+    );
+    socket
+        .send(Message::Binary(frame.into()))
+        .await
+        .map_err(|error| error.to_string())?;
     loop {
-        let message = socket.next().await.ok_or("the peer closed the connection")?;
-        let Message::Binary(bytes) = message.map_err(|error| error.to_string())? else { continue };
+        let message = socket
+            .next()
+            .await
+            .ok_or("the peer closed the connection")?;
+        let Message::Binary(bytes) = message.map_err(|error| error.to_string())? else {
+            continue;
+        };
         match link.receive(&bytes) {
             Ok(LinkEvent::Authenticated) => return Ok((socket, link)),
             Ok(LinkEvent::AuthRefused(error)) => {
-                return Err(format!("the peer refused us: {}", String::from_utf8_lossy(error.data)));
+                return Err(format!(
+                    "the peer refused us: {}",
+                    String::from_utf8_lossy(error.data)
+                ));
             }
             Ok(_) | Err(_) => return Err("the peer did not answer the auth message".into()),
         }

@@ -36,12 +36,16 @@ pub(crate) struct Directory(RwLock<Entries>);
 impl Directory {
     /// Takes in new peers and drops removed ones.
     pub(crate) fn follow(&self, state: &State) {
-        let Some(genesis) = state.genesis() else { return };
+        let Some(genesis) = state.genesis() else {
+            return;
+        };
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
         entries.operator = genesis.operator.as_str().into();
         let known = entries.peers.len();
         for (peer, account) in state.peers().skip(known) {
-            let asset = state.asset(account.asset).expect("a peer's asset is listed");
+            let asset = state
+                .asset(account.asset)
+                .expect("a peer's asset is listed");
             let facts = PeerFacts {
                 peer,
                 name: account.name.clone(),
@@ -68,14 +72,25 @@ impl Directory {
 
     /// The operator's ILP address; empty before the pool is founded.
     pub(crate) fn operator(&self) -> Arc<str> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).operator)
+        Arc::clone(
+            &self
+                .0
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .operator,
+        )
     }
 
     /// The peer that knows this token. A name, where one is given, must be the peer's.
     pub(crate) fn admit(&self, name: Option<&str>, token: &str) -> Option<Arc<PeerFacts>> {
         // Looked up by the token's hash, of which a response time tells nothing that helps to find the token.
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let peer = *self.0.read().unwrap_or_else(PoisonError::into_inner).by_token.get(&hash)?;
+        let peer = *self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_token
+            .get(&hash)?;
         let facts = self.peer(peer)?;
         let is_named = name.is_none_or(|name| name.is_empty() || name == facts.name);
         (is_named && equal_in_constant_time(&facts.token_hash.0, &hash)).then_some(facts)
@@ -83,6 +98,9 @@ impl Directory {
 }
 
 fn equal_in_constant_time(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    let difference = left.iter().zip(right).fold(0, |all, (left, right)| all | (left ^ right));
+    let difference = left
+        .iter()
+        .zip(right)
+        .fold(0, |all, (left, right)| all | (left ^ right));
     std::hint::black_box(difference) == 0
 }

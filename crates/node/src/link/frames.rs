@@ -70,7 +70,13 @@ pub(crate) struct InBatch {
 
 impl InBatch {
     pub(crate) fn new(peer: PeerId, home: mpsc::Sender<InBatch>) -> Self {
-        Self { peer, dialect: Dialect::default(), bytes: Vec::new(), items: Vec::new(), home }
+        Self {
+            peer,
+            dialect: Dialect::default(),
+            bytes: Vec::new(),
+            items: Vec::new(),
+            home,
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -103,13 +109,24 @@ impl InBatch {
         &self.packet(item)[usize::from(from)..usize::from(to)]
     }
 
-    pub(crate) fn push_prepare(&mut self, frame: &[u8], id: RequestId, prepare: &Arrived<'_, PrepareView<'_>>) {
+    pub(crate) fn push_prepare(
+        &mut self,
+        frame: &[u8],
+        id: RequestId,
+        prepare: &Arrived<'_, PrepareView<'_>>,
+    ) {
         let view = &prepare.view;
-        let (start, packet_at) =
-            self.push_frame(frame, PacketType::Prepare, prepare, |out| view.encode(out).is_ok(), view.encoded_size());
+        let (start, packet_at) = self.push_frame(
+            frame,
+            PacketType::Prepare,
+            prepare,
+            |out| view.encode(out).is_ok(),
+            view.encoded_size(),
+        );
         let destination = view.destination.as_bytes().len();
         // In canonical form the data, with its prefix, is all that follows the destination.
-        let end = self.bytes.len() - start - packet_at - forebay_ilp::oer::var_size(view.data.len());
+        let end =
+            self.bytes.len() - start - packet_at - forebay_ilp::oer::var_size(view.data.len());
         let kind = ItemKind::Prepare {
             request: id.0,
             amount: view.amount,
@@ -120,25 +137,68 @@ impl InBatch {
         self.push_item(start, packet_at, kind);
     }
 
-    pub(crate) fn push_fulfill(&mut self, frame: &[u8], id: RequestId, fulfill: &Arrived<'_, FulfillView<'_>>) {
+    pub(crate) fn push_fulfill(
+        &mut self,
+        frame: &[u8],
+        id: RequestId,
+        fulfill: &Arrived<'_, FulfillView<'_>>,
+    ) {
         let view = &fulfill.view;
-        let (start, packet_at) =
-            self.push_frame(frame, PacketType::Fulfill, fulfill, |out| view.encode(out).is_ok(), view.encoded_size());
-        self.push_item(start, packet_at, ItemKind::Fulfill { packet: PacketId(id.0), preimage: *view.fulfillment });
+        let (start, packet_at) = self.push_frame(
+            frame,
+            PacketType::Fulfill,
+            fulfill,
+            |out| view.encode(out).is_ok(),
+            view.encoded_size(),
+        );
+        self.push_item(
+            start,
+            packet_at,
+            ItemKind::Fulfill {
+                packet: PacketId(id.0),
+                preimage: *view.fulfillment,
+            },
+        );
     }
 
-    pub(crate) fn push_reject(&mut self, frame: &[u8], id: RequestId, reject: &Arrived<'_, RejectView<'_>>) {
+    pub(crate) fn push_reject(
+        &mut self,
+        frame: &[u8],
+        id: RequestId,
+        reject: &Arrived<'_, RejectView<'_>>,
+    ) {
         let view = &reject.view;
-        let (start, packet_at) =
-            self.push_frame(frame, PacketType::Reject, reject, |out| view.encode(out).is_ok(), view.encoded_size());
+        let (start, packet_at) = self.push_frame(
+            frame,
+            PacketType::Reject,
+            reject,
+            |out| view.encode(out).is_ok(),
+            view.encoded_size(),
+        );
         let code = view.code.to_bytes();
-        self.push_item(start, packet_at, ItemKind::Reject { packet: PacketId(id.0), code, whole: true });
+        self.push_item(
+            start,
+            packet_at,
+            ItemKind::Reject {
+                packet: PacketId(id.0),
+                code,
+                whole: true,
+            },
+        );
     }
 
     /// A reply that says nothing readable, or a BTP error: as good as a reject.
     pub(crate) fn push_failure(&mut self, id: RequestId, code: RejectCode) {
         let start = self.bytes.len();
-        self.push_item(start, 0, ItemKind::Reject { packet: PacketId(id.0), code, whole: false });
+        self.push_item(
+            start,
+            0,
+            ItemKind::Reject {
+                packet: PacketId(id.0),
+                code,
+                whole: false,
+            },
+        );
     }
 
     /// Appends the frame as it came, or anew when it is not canonical or carries more than the packet.
@@ -155,15 +215,30 @@ impl InBatch {
             self.bytes.extend_from_slice(frame);
             return (start, frame.len() - arrived.packet.len());
         }
-        btp::encode_ilp_head(&mut self.bytes, Dialect::Rfc.frame_type(packet_type), RequestId(0), encoded_size);
+        btp::encode_ilp_head(
+            &mut self.bytes,
+            Dialect::Rfc.frame_type(packet_type),
+            RequestId(0),
+            encoded_size,
+        );
         let packet_at = self.bytes.len() - start;
-        assert!(encode(&mut self.bytes), "what was parsed within its bounds can be encoded");
+        assert!(
+            encode(&mut self.bytes),
+            "what was parsed within its bounds can be encoded"
+        );
         (start, packet_at)
     }
 
     fn push_item(&mut self, start: usize, packet_at: usize, kind: ItemKind) {
-        let position = |at: usize| u32::try_from(at).expect("a batch is bounded by IN_BYTES_MAX and one frame");
-        self.items.push(Item { start: position(start), end: position(self.bytes.len()), packet_at: short(packet_at), kind });
+        let position = |at: usize| {
+            u32::try_from(at).expect("a batch is bounded by IN_BYTES_MAX and one frame")
+        };
+        self.items.push(Item {
+            start: position(start),
+            end: position(self.bytes.len()),
+            packet_at: short(packet_at),
+            kind,
+        });
     }
 }
 
@@ -188,7 +263,8 @@ impl OutFrames {
 
     /// Ends a frame that was written to `bytes` directly.
     pub(crate) fn close_frame(&mut self) {
-        self.ends.push(u32::try_from(self.bytes.len()).expect("the queue's bound is far below 4 GiB"));
+        self.ends
+            .push(u32::try_from(self.bytes.len()).expect("the queue's bound is far below 4 GiB"));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -197,7 +273,10 @@ impl OutFrames {
 
     /// Takes all there is and leaves room for as much again.
     pub(crate) fn take(&mut self) -> Self {
-        let next = Self { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(self.ends.len()) };
+        let next = Self {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            ends: Vec::with_capacity(self.ends.len()),
+        };
         std::mem::replace(self, next)
     }
 }
@@ -220,7 +299,11 @@ impl WeakOut {
     /// Queues frames if the link is still there.
     pub(crate) fn send(&self, frames: OutFrames) -> Result<(), NotTaken> {
         let sender = self.sender.upgrade().ok_or(NotTaken)?;
-        OutSender { sender, waiting: Arc::clone(&self.waiting) }.send(frames)
+        OutSender {
+            sender,
+            waiting: Arc::clone(&self.waiting),
+        }
+        .send(frames)
     }
 }
 
@@ -239,12 +322,21 @@ pub(crate) struct NotTaken;
 pub(crate) fn out_queue() -> (OutSender, OutReceiver) {
     let (sender, receiver) = mpsc::channel(OUT_BATCHES_MAX);
     let waiting = Arc::new(AtomicUsize::new(0));
-    (OutSender { sender, waiting: Arc::clone(&waiting) }, OutReceiver { receiver, waiting })
+    (
+        OutSender {
+            sender,
+            waiting: Arc::clone(&waiting),
+        },
+        OutReceiver { receiver, waiting },
+    )
 }
 
 impl OutSender {
     pub(crate) fn downgrade(&self) -> WeakOut {
-        WeakOut { sender: self.sender.downgrade(), waiting: Arc::clone(&self.waiting) }
+        WeakOut {
+            sender: self.sender.downgrade(),
+            waiting: Arc::clone(&self.waiting),
+        }
     }
 
     /// Queues frames without waiting.

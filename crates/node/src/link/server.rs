@@ -35,7 +35,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(core: CoreHandle, directory: Arc<Directory>, figures: Arc<Figures>) -> Self {
-        Self { core, directory, figures, next_link: AtomicU64::new(0) }
+        Self {
+            core,
+            directory,
+            figures,
+            next_link: AtomicU64::new(0),
+        }
     }
 }
 
@@ -85,13 +90,19 @@ async fn welcome(stream: TcpStream, shared: &Shared) -> Option<(Socket, Link, Ar
             Message::Text(_) | Message::Close(_) | Message::Frame(_) => return None,
         }
     };
-    let LinkEvent::AuthRequested { username, token } = link.receive(&bytes).ok()? else { return None };
-    let named = username.filter(|name| !name.is_empty()).or_else(|| name_in_path(&path));
+    let LinkEvent::AuthRequested { username, token } = link.receive(&bytes).ok()? else {
+        return None;
+    };
+    let named = username
+        .filter(|name| !name.is_empty())
+        .or_else(|| name_in_path(&path));
     let admitted = shared.directory.admit(named, token);
     let mut answer = Vec::new();
     match &admitted {
         Some(_) => link.accept(&mut answer),
-        None => link.refuse(&mut answer, wall::now(), "unknown account or wrong token").ok()?,
+        None => link
+            .refuse(&mut answer, wall::now(), "unknown account or wrong token")
+            .ok()?,
     }
     socket.send(Message::Binary(answer.into())).await.ok()?;
     match admitted {
@@ -111,13 +122,30 @@ fn name_in_path(path: &str) -> Option<&str> {
 }
 
 /// Runs an authenticated link to its end.
-pub(crate) async fn run_link(socket: Socket, link: Link, facts: Arc<PeerFacts>, shared: Arc<Shared>) {
+pub(crate) async fn run_link(
+    socket: Socket,
+    link: Link,
+    facts: Arc<PeerFacts>,
+    shared: Arc<Shared>,
+) {
     let (sender, receiver) = out_queue();
     let id = LinkId(shared.next_link.fetch_add(1, Ordering::Relaxed));
     let peer = facts.peer;
     let speech = Speech::new(Arc::clone(&facts), Arc::clone(&shared), sender.downgrade());
-    let session = Session::new(socket, link.clone(), Arc::clone(&facts), Arc::clone(&shared), speech, receiver);
-    let up = Input::LinkUp { peer, link: id, dialect: link.dialect(), out: sender };
+    let session = Session::new(
+        socket,
+        link.clone(),
+        Arc::clone(&facts),
+        Arc::clone(&shared),
+        speech,
+        receiver,
+    );
+    let up = Input::LinkUp {
+        peer,
+        link: id,
+        dialect: link.dialect(),
+        out: sender,
+    };
     if shared.core.give(up).is_err() {
         return;
     }
@@ -127,6 +155,8 @@ pub(crate) async fn run_link(socket: Socket, link: Link, facts: Arc<PeerFacts>, 
     let _ = shared.core.give(Input::LinkDown { peer, link: id });
     match closed {
         Closed::Broken => warn!(peer = %facts.name, "link closed: the peer broke the protocol"),
-        Closed::ByPeer | Closed::Dropped | Closed::Silent => info!(peer = %facts.name, ?closed, "link closed"),
+        Closed::ByPeer | Closed::Dropped | Closed::Silent => {
+            info!(peer = %facts.name, ?closed, "link closed")
+        }
     }
 }

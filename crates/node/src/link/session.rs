@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use forebay_ilp::btp::{self, ErrorKind, RequestId};
 use forebay_ilp::{
-    Address, Arrived, ErrorCode, FulfillView, Link, LinkError, LinkEvent, PacketType, PrepareView, RejectView, ildcp,
+    Address, Arrived, ErrorCode, FulfillView, Link, LinkError, LinkEvent, PacketType, PrepareView,
+    RejectView, ildcp,
 };
 use futures_util::{Sink, Stream};
 use tokio::sync::mpsc;
@@ -77,7 +78,9 @@ impl Session {
         let (sender, home) = mpsc::channel(IN_BATCHES);
         for _ in 0..IN_BATCHES {
             let batch = InBatch::new(facts.peer, sender.clone());
-            sender.try_send(batch).expect("the channel has room for all batches");
+            sender
+                .try_send(batch)
+                .expect("the channel has room for all batches");
         }
         let operator = shared.directory.operator();
         Self {
@@ -153,13 +156,19 @@ impl Session {
     }
 
     fn may_read(&self) -> bool {
-        self.own.bytes.len() < OWN_BYTES_MAX && self.filling.as_ref().is_some_and(|batch| !batch.is_full())
+        self.own.bytes.len() < OWN_BYTES_MAX
+            && self.filling.as_ref().is_some_and(|batch| !batch.is_full())
     }
 
     fn hand_over(&mut self) -> Result<(), Closed> {
-        let Some(mut batch) = self.filling.take_if(|batch| !batch.is_empty()) else { return Ok(()) };
+        let Some(mut batch) = self.filling.take_if(|batch| !batch.is_empty()) else {
+            return Ok(());
+        };
         batch.dialect = self.link.dialect();
-        self.shared.core.give(Input::Packets(batch)).map_err(|_| Closed::Dropped)
+        self.shared
+            .core
+            .give(Input::Packets(batch))
+            .map_err(|_| Closed::Dropped)
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
@@ -172,7 +181,10 @@ impl Session {
             if std::mem::replace(&mut self.is_asked, true) {
                 return Poll::Ready(Closed::Silent);
             }
-            if Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new())).is_err() {
+            if Pin::new(&mut self.socket)
+                .start_send(Message::Ping(Bytes::new()))
+                .is_err()
+            {
                 return Poll::Ready(Closed::ByPeer);
             }
             self.must_flush = true;
@@ -207,9 +219,14 @@ impl Session {
             }
             Err(_) => return Ok(()),
         };
-        let batch = self.filling.as_mut().expect("frames are read only into a batch");
+        let batch = self
+            .filling
+            .as_mut()
+            .expect("frames are read only into a batch");
         match event {
-            LinkEvent::Prepare(id, prepare) if prepare.view.destination.is_peer() => self.answer_peer_request(id, &prepare),
+            LinkEvent::Prepare(id, prepare) if prepare.view.destination.is_peer() => {
+                self.answer_peer_request(id, &prepare)
+            }
             LinkEvent::Prepare(id, prepare) => batch.push_prepare(frame, id, &prepare),
             LinkEvent::Fulfill(id, fulfill) => batch.push_fulfill(frame, id, &fulfill),
             LinkEvent::Reject(id, reject) => batch.push_reject(frame, id, &reject),
@@ -228,8 +245,12 @@ impl Session {
                     self.speech.take(entry.data, None, &mut self.own);
                 }
             }
-            LinkEvent::Transfer(id, ..) => self.answer_error(id, "value moves by vouchers here, not by transfers"),
-            LinkEvent::AuthRequested { .. } | LinkEvent::Authenticated | LinkEvent::AuthRefused(_) => {}
+            LinkEvent::Transfer(id, ..) => {
+                self.answer_error(id, "value moves by vouchers here, not by transfers")
+            }
+            LinkEvent::AuthRequested { .. }
+            | LinkEvent::Authenticated
+            | LinkEvent::AuthRefused(_) => {}
         }
         Ok(())
     }
@@ -237,7 +258,11 @@ impl Session {
     /// `peer.*` is for us alone: ILDCP is answered, anything else has no taker [RFC 31].
     fn answer_peer_request(&mut self, id: RequestId, prepare: &Arrived<'_, PrepareView<'_>>) {
         if !ildcp::is_request(&prepare.view) {
-            self.reject(id, ErrorCode::F02Unreachable, "nothing here answers to this peer address");
+            self.reject(
+                id,
+                ErrorCode::F02Unreachable,
+                "nothing here answers to this peer address",
+            );
             return;
         }
         let address = Address::parse(self.facts.address.as_bytes());
@@ -250,10 +275,18 @@ impl Session {
         match response {
             Ok(response) if response.encode_fulfill(&mut packet).is_ok() => {
                 let frame_type = self.link.dialect().frame_type(PacketType::Fulfill);
-                debug_assert!(FulfillView::parse(&packet).is_ok(), "what we encode can be read");
-                self.own.push(|out| btp::encode_ilp(out, frame_type, id, &packet));
+                debug_assert!(
+                    FulfillView::parse(&packet).is_ok(),
+                    "what we encode can be read"
+                );
+                self.own
+                    .push(|out| btp::encode_ilp(out, frame_type, id, &packet));
             }
-            Ok(_) | Err(_) => self.reject(id, ErrorCode::F02Unreachable, "this account's address is too long for ILDCP"),
+            Ok(_) | Err(_) => self.reject(
+                id,
+                ErrorCode::F02Unreachable,
+                "this account's address is too long for ILDCP",
+            ),
         }
     }
 
@@ -265,19 +298,25 @@ impl Session {
             data: &[],
         };
         let link = &self.link;
-        self.own.push(|out| link.encode_reject(out, id, &reject).expect("our messages are short"));
+        self.own.push(|out| {
+            link.encode_reject(out, id, &reject)
+                .expect("our messages are short")
+        });
     }
 
     fn answer_error(&mut self, id: RequestId, text: &str) {
         self.own.push(|out| {
-            btp::encode_error(out, id, ErrorKind::NotAccepted, wall::now(), text).expect("the clock is guarded");
+            btp::encode_error(out, id, ErrorKind::NotAccepted, wall::now(), text)
+                .expect("the clock is guarded");
         });
     }
 
     /// Writes all that waits, as far as the socket takes it.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
         while self.next_frames(cx)? {
-            let Some((bytes, ends, next, start)) = &mut self.writing else { break };
+            let Some((bytes, ends, next, start)) = &mut self.writing else {
+                break;
+            };
             while *next < ends.len() {
                 match Pin::new(&mut self.socket).poll_ready(cx) {
                     Poll::Ready(Ok(())) => {}
@@ -286,7 +325,9 @@ impl Session {
                 }
                 let end = ends[*next];
                 let frame = bytes.slice(*start as usize..end as usize);
-                Pin::new(&mut self.socket).start_send(Message::Binary(frame)).map_err(|_| Closed::ByPeer)?;
+                Pin::new(&mut self.socket)
+                    .start_send(Message::Binary(frame))
+                    .map_err(|_| Closed::ByPeer)?;
                 self.must_flush = true;
                 *start = end;
                 *next += 1;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use forebay_chain_evm::FastVerifier;
-use forebay_channel::{Address, LaneId, PROTOCOL, PeerMessage, RESUME_MAX, Signature, Terms, Verified, Voucher};
+use forebay_channel::{
+    Address, LaneId, PROTOCOL, PeerMessage, RESUME_MAX, Signature, Terms, Verified, Voucher,
+};
 use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
 use forebay_pool::{Command, PeerKeys, State};
 use forebay_quantity::{Amount, ChannelSerial, PeerId};
@@ -29,24 +31,32 @@ pub(crate) struct Speech {
 
 impl Speech {
     pub(crate) fn new(facts: Arc<PeerFacts>, shared: Arc<Shared>, out: WeakOut) -> Self {
-        Self { facts, shared, out, to_task: None }
+        Self {
+            facts,
+            shared,
+            out,
+            to_task: None,
+        }
     }
 
     /// Takes one message; `id` is where an answer is due.
     pub(crate) fn take(&mut self, bytes: &[u8], id: Option<RequestId>, own: &mut OutFrames) {
         let heard = PeerMessage::decode(bytes).map(|message| (id, message));
-        let taken = heard.is_some_and(|heard| self.to_task().try_send(heard).is_ok());
+        let taken = heard.is_some_and(|heard| self.task().try_send(heard).is_ok());
         if let (Some(id), false) = (id, taken) {
             let text = "not a forebay message of this version, or too many at once";
             own.push(|out| error(out, id, ErrorKind::InvalidFields, text));
         }
     }
 
-    fn to_task(&mut self) -> &mpsc::Sender<Heard> {
+    fn task(&mut self) -> &mpsc::Sender<Heard> {
         self.to_task.get_or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
-            let speaker =
-                Speaker { facts: Arc::clone(&self.facts), shared: Arc::clone(&self.shared), out: self.out.clone() };
+            let speaker = Speaker {
+                facts: Arc::clone(&self.facts),
+                shared: Arc::clone(&self.shared),
+                out: self.out.clone(),
+            };
             tokio::spawn(speaker.run(receiver));
             sender
         })
@@ -81,12 +91,16 @@ impl Speaker {
     async fn answer(&self, message: PeerMessage) -> Result<Option<PeerMessage>, String> {
         match message {
             PeerMessage::Hello { signer, payout } => self.hello(signer, payout).await.map(Some),
-            PeerMessage::Voucher { serial, amount, signature } => {
-                Ok(Some(self.voucher(serial, amount, signature).await))
-            }
+            PeerMessage::Voucher {
+                serial,
+                amount,
+                signature,
+            } => Ok(Some(self.voucher(serial, amount, signature).await)),
             PeerMessage::Resume { requests } => self.resume(requests).await.map(Some),
             PeerMessage::VoucherHeld { .. } => Ok(None),
-            PeerMessage::Terms(_) | PeerMessage::Resumed { .. } => Err("this message is for peers".into()),
+            PeerMessage::Terms(_) | PeerMessage::Resumed { .. } => {
+                Err("this message is for peers".into())
+            }
         }
     }
 
@@ -95,34 +109,85 @@ impl Speaker {
         let keys = PeerKeys { signer, payout };
         let named = self.shared.core.command(Command::Keys { peer, keys }).await;
         named.map_err(|fault| fault.to_string())?;
-        let terms = self.shared.core.query(move |state| terms(state, peer)).await.map_err(|fault| fault.to_string())?;
-        terms.map(PeerMessage::Terms).ok_or_else(|| "this account is closed".into())
+        let terms = self
+            .shared
+            .core
+            .query(move |state| terms(state, peer))
+            .await
+            .map_err(|fault| fault.to_string())?;
+        terms
+            .map(PeerMessage::Terms)
+            .ok_or_else(|| "this account is closed".into())
     }
 
-    async fn voucher(&self, serial: ChannelSerial, amount: Amount, signature: [u8; 64]) -> PeerMessage {
+    async fn voucher(
+        &self,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) -> PeerMessage {
         let peer = self.facts.peer;
         let refused = self.take_voucher(serial, amount, signature).await.err();
-        let secured = self.shared.core.query(move |state| held(state, peer)).await.unwrap_or(Amount::ZERO);
-        PeerMessage::VoucherHeld { serial, secured, refused }
+        let secured = self
+            .shared
+            .core
+            .query(move |state| held(state, peer))
+            .await
+            .unwrap_or(Amount::ZERO);
+        PeerMessage::VoucherHeld {
+            serial,
+            secured,
+            refused,
+        }
     }
 
-    async fn take_voucher(&self, serial: ChannelSerial, amount: Amount, signature: [u8; 64]) -> Result<(), String> {
+    async fn take_voucher(
+        &self,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) -> Result<(), String> {
         let peer = self.facts.peer;
-        let payer = self.shared.core.query(move |state| payer(state, peer)).await.map_err(|fault| fault.to_string())?;
+        let payer = self
+            .shared
+            .core
+            .query(move |state| payer(state, peer))
+            .await
+            .map_err(|fault| fault.to_string())?;
         let payer = payer.ok_or("no channel is open")?;
-        let voucher = Voucher { serial, lane: LaneId::Peer, amount };
-        let voucher = Verified::by(&FastVerifier, &self.facts.domain, voucher, Signature(signature), payer);
+        let voucher = Voucher {
+            serial,
+            lane: LaneId::Peer,
+            amount,
+        };
+        let voucher = Verified::by(
+            &FastVerifier,
+            &self.facts.domain,
+            voucher,
+            Signature(signature),
+            payer,
+        );
         let voucher = voucher.map_err(|fault| fault.to_string())?;
-        let taken = self.shared.core.command(Command::Voucher { peer, voucher }).await;
+        let taken = self
+            .shared
+            .core
+            .command(Command::Voucher { peer, voucher })
+            .await;
         taken.map_err(|fault| fault.to_string())
     }
 
     async fn resume(&self, requests: Vec<u32>) -> Result<PeerMessage, String> {
         if requests.len() > RESUME_MAX {
-            return Err(format!("at most {RESUME_MAX} requests are resumed at a time"));
+            return Err(format!(
+                "at most {RESUME_MAX} requests are resumed at a time"
+            ));
         }
         let peer = self.facts.peer;
-        let resumed = self.shared.core.query(move |state| resumed(state, peer, &requests)).await;
+        let resumed = self
+            .shared
+            .core
+            .query(move |state| resumed(state, peer, &requests))
+            .await;
         resumed.map_err(|fault| fault.to_string())
     }
 }
@@ -169,7 +234,9 @@ pub(crate) fn terms(state: &State, peer: PeerId) -> Option<Terms> {
 
 /// The highest voucher of a peer that the pool holds, cumulative.
 fn held(state: &State, peer: PeerId) -> Amount {
-    let channel = state.peer(peer).and_then(|account| account.channel.as_ref());
+    let channel = state
+        .peer(peer)
+        .and_then(|account| account.channel.as_ref());
     channel.map_or(Amount::ZERO, |channel| channel.incoming.promised())
 }
 

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use forebay_channel::Address as ChainAddress;
 use forebay_chain_evm::Key;
+use forebay_channel::Address as ChainAddress;
 use forebay_ilp::btp::RequestId;
 use forebay_ilp::{
     Address, ErrorCode, FulfillView, Link, LinkEvent, PacketType, PrepareView, RejectView,
 };
 use forebay_journal::Storage;
 use forebay_market::{Guards, SpreadPolicy};
-use forebay_node::{CoreHandle, Config, Keys, Node, RunningNode};
+use forebay_node::{Config, CoreHandle, Keys, Node, RunningNode};
 use forebay_pool::*;
 use forebay_quantity::*;
 use futures_util::{SinkExt, StreamExt};
@@ -37,11 +37,21 @@ fn fresh() -> u64 {
 }
 
 pub fn now() -> Timestamp {
-    Timestamp(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap())
+    Timestamp(
+        u64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap(),
+    )
 }
 
 pub fn keys() -> Keys {
-    Keys { pool: Key::from_bytes([1; 32]).unwrap() }
+    Keys {
+        pool: Key::from_bytes([1; 32]).unwrap(),
+    }
 }
 
 pub fn config(folder: &Path) -> Config {
@@ -61,7 +71,9 @@ pub async fn funded(folder: &Path) -> RunningNode {
 }
 
 pub async fn funded_on(folder: &Path, storage: Arc<dyn Storage>) -> RunningNode {
-    let node = Node::start_on(config(folder), keys(), storage).await.unwrap();
+    let node = Node::start_on(config(folder), keys(), storage)
+        .await
+        .unwrap();
     fund(node.core()).await;
     node
 }
@@ -69,12 +81,24 @@ pub async fn funded_on(folder: &Path, storage: Arc<dyn Storage>) -> RunningNode 
 pub async fn admin(core: &CoreHandle, admin: Admin) {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&fresh().to_le_bytes());
-    core.command(Command::Admin(CommandId(id), admin)).await.unwrap();
+    core.command(Command::Admin(CommandId(id), admin))
+        .await
+        .unwrap();
 }
 
 pub async fn fact(core: &CoreHandle, asset: AssetId, fact: VaultFact) {
-    let at = FactAt { block: fresh(), log: 0 };
-    core.command(Command::Chain(ChainFact { asset, at, depth: Depth::Final, fact })).await.unwrap();
+    let at = FactAt {
+        block: fresh(),
+        log: 0,
+    };
+    core.command(Command::Chain(ChainFact {
+        asset,
+        at,
+        depth: Depth::Final,
+        fact,
+    }))
+    .await
+    .unwrap();
 }
 
 async fn fund(core: &CoreHandle) {
@@ -95,33 +119,98 @@ async fn fund(core: &CoreHandle) {
     for source in 0..3 {
         for (asset, whole) in [(ETH, 2_000), (USD, 1)] {
             let price = whole * 10_u128.pow(12);
-            core.command(Command::Price { asset, source: SourceId(source), price, at: now() }).await.unwrap();
+            core.command(Command::Price {
+                asset,
+                source: SourceId(source),
+                price,
+                at: now(),
+            })
+            .await
+            .unwrap();
         }
     }
-    for (name, asset, credit, allotment) in
-        [("alice", ETH, 1_000_000_000_000, 0), ("bob", USD, 0, 1_000_000_000_u128)]
-    {
+    for (name, asset, credit, allotment) in [
+        ("alice", ETH, 1_000_000_000_000, 0),
+        ("bob", USD, 0, 1_000_000_000_u128),
+    ] {
         let token_hash = Hash32(Sha256::digest(name.as_bytes()).into());
         let policy = peer_policy(credit, allotment);
-        admin(core, Admin::AddPeer { name: name.into(), asset, token_hash, policy }).await;
+        admin(
+            core,
+            Admin::AddPeer {
+                name: name.into(),
+                asset,
+                token_hash,
+                policy,
+            },
+        )
+        .await;
     }
     let (units, amount) = (Amount::new(10_000_000_000), Amount::new(10_000_000_000));
-    fact(core, USD, VaultFact::NoteDeposited { owner: ChainAddress::new([9; 20]), units, amount }).await;
-    let keys = PeerKeys { signer: ChainAddress::new([19; 20]), payout: ChainAddress::new([20; 20]) };
-    core.command(Command::Keys { peer: BOB, keys }).await.unwrap();
+    fact(
+        core,
+        USD,
+        VaultFact::NoteDeposited {
+            owner: ChainAddress::new([9; 20]),
+            units,
+            amount,
+        },
+    )
+    .await;
+    let keys = PeerKeys {
+        signer: ChainAddress::new([19; 20]),
+        payout: ChainAddress::new([20; 20]),
+    };
+    core.command(Command::Keys { peer: BOB, keys })
+        .await
+        .unwrap();
     open_channels(core).await;
 }
 
 /// Carries out every channel opening that the core asks for.
 async fn open_channels(core: &CoreHandle) {
-    let demands = core.query(|state| state.chain_effects().map(|(id, request)| (id, request.clone())).collect::<Vec<_>>());
+    let demands = core.query(|state| {
+        state
+            .chain_effects()
+            .map(|(id, request)| (id, request.clone()))
+            .collect::<Vec<_>>()
+    });
     for (effect, request) in demands.await.unwrap() {
-        let ChainRequest::Open { asset, serial, peer_signer, ceiling, term_ends, .. } = request else { continue };
-        core.command(Command::Outcome { effect, failure: None }).await.unwrap();
+        let ChainRequest::Open {
+            asset,
+            serial,
+            peer_signer,
+            ceiling,
+            term_ends,
+            ..
+        } = request
+        else {
+            continue;
+        };
+        core.command(Command::Outcome {
+            effect,
+            failure: None,
+        })
+        .await
+        .unwrap();
         let pool_signer = keys().pool.address();
-        fact(core, asset, VaultFact::ChannelOpened { serial, peer_signer, pool_signer }).await;
+        fact(
+            core,
+            asset,
+            VaultFact::ChannelOpened {
+                serial,
+                peer_signer,
+                pool_signer,
+            },
+        )
+        .await;
         fact(core, asset, VaultFact::AllotmentRaised { serial, ceiling }).await;
-        fact(core, asset, VaultFact::AllotmentRenewed { serial, term_ends }).await;
+        fact(
+            core,
+            asset,
+            VaultFact::AllotmentRenewed { serial, term_ends },
+        )
+        .await;
     }
 }
 
@@ -140,7 +229,11 @@ fn definition(code: &str, scale: u8, chain_scale: u8, vault: u8) -> AssetDefinit
 
 fn policy() -> AssetPolicy {
     AssetPolicy {
-        guards: Guards { sources_min: 3, age_max_ms: Milliseconds(600_000), deviation_max: Bps(100) },
+        guards: Guards {
+            sources_min: 3,
+            age_max_ms: Milliseconds(600_000),
+            deviation_max: Bps(100),
+        },
         spread: SpreadPolicy {
             floor_ppm: Ppm(1_000),
             volatility_multiplier_ppm: Ppm(1_000_000),
@@ -172,12 +265,38 @@ fn peer_policy(credit: u128, allotment: u128) -> PeerPolicy {
 /// What a client hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    Prepare { id: u32, amount: u64, expires_at: Timestamp, destination: String, data: Vec<u8> },
-    Fulfill { id: u32, preimage: [u8; 32], data: Vec<u8> },
-    Reject { id: u32, code: ErrorCode, by: String, message: String, data: Vec<u8> },
-    Message { id: u32, names: Vec<String>, data: Vec<u8> },
-    Response { id: u32, data: Vec<u8> },
-    Error { id: u32, code: String },
+    Prepare {
+        id: u32,
+        amount: u64,
+        expires_at: Timestamp,
+        destination: String,
+        data: Vec<u8>,
+    },
+    Fulfill {
+        id: u32,
+        preimage: [u8; 32],
+        data: Vec<u8>,
+    },
+    Reject {
+        id: u32,
+        code: ErrorCode,
+        by: String,
+        message: String,
+        data: Vec<u8>,
+    },
+    Message {
+        id: u32,
+        names: Vec<String>,
+        data: Vec<u8>,
+    },
+    Response {
+        id: u32,
+        data: Vec<u8>,
+    },
+    Error {
+        id: u32,
+        code: String,
+    },
     Other(String),
 }
 
@@ -189,26 +308,44 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: SocketAddr, name: &str) -> Self {
-        Self::try_connect(&format!("ws://{address}/"), None, name).await.unwrap()
+        Self::try_connect(&format!("ws://{address}/"), None, name)
+            .await
+            .unwrap()
     }
 
     /// Dials and authenticates; says what the server answered when it refused.
-    pub async fn try_connect(url: &str, username: Option<&str>, token: &str) -> Result<Self, String> {
-        let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
-        let mut client = Self { socket, link: Link::client() };
+    pub async fn try_connect(
+        url: &str,
+        username: Option<&str>,
+        token: &str,
+    ) -> Result<Self, String> {
+        let (socket, _) = connect_async(url)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut client = Self {
+            socket,
+            link: Link::client(),
+        };
         let mut frame = Vec::new();
-        client.link.start(&mut frame, RequestId(4_000_000_000), username, token);
+        client
+            .link
+            .start(&mut frame, RequestId(4_000_000_000), username, token);
         client.send(frame).await;
         let bytes = client.read().await.ok_or("closed")?;
         match client.link.receive(&bytes) {
             Ok(LinkEvent::Authenticated) => Ok(client),
-            Ok(LinkEvent::AuthRefused(body)) => Err(String::from_utf8_lossy(body.data).into_owned()),
+            Ok(LinkEvent::AuthRefused(body)) => {
+                Err(String::from_utf8_lossy(body.data).into_owned())
+            }
             other => Err(format!("{other:?}")),
         }
     }
 
     pub async fn send(&mut self, frame: Vec<u8>) {
-        self.socket.send(Message::Binary(frame.into())).await.unwrap();
+        self.socket
+            .send(Message::Binary(frame.into()))
+            .await
+            .unwrap();
     }
 
     /// The next binary message; `None` when the socket closes or nothing comes for five seconds.
@@ -222,27 +359,55 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), next).await.ok().flatten()
+        tokio::time::timeout(Duration::from_secs(5), next)
+            .await
+            .ok()
+            .flatten()
     }
 
     pub async fn prepare(&mut self, id: u32, amount: u64, ttl_ms: u64) -> Timestamp {
-        self.prepare_to("test.pool.bob.shop", id, amount, ttl_ms, b"hello").await
+        self.prepare_to("test.pool.bob.shop", id, amount, ttl_ms, b"hello")
+            .await
     }
 
-    pub async fn prepare_to(&mut self, to: &str, id: u32, amount: u64, ttl_ms: u64, data: &[u8]) -> Timestamp {
+    pub async fn prepare_to(
+        &mut self,
+        to: &str,
+        id: u32,
+        amount: u64,
+        ttl_ms: u64,
+        data: &[u8],
+    ) -> Timestamp {
         let condition: [u8; 32] = Sha256::digest(PREIMAGE).into();
         let expires_at = Timestamp(now().0 + ttl_ms);
         let destination = Address::parse(to.as_bytes()).unwrap();
-        let prepare = PrepareView { amount, expires_at, condition: &condition, destination, data };
+        let prepare = PrepareView {
+            amount,
+            expires_at,
+            condition: &condition,
+            destination,
+            data,
+        };
         let mut frame = Vec::new();
-        self.link.encode_prepare(&mut frame, RequestId(id), &prepare).unwrap();
+        self.link
+            .encode_prepare(&mut frame, RequestId(id), &prepare)
+            .unwrap();
         self.send(frame).await;
         expires_at
     }
 
     pub async fn fulfill(&mut self, id: u32, preimage: &[u8; 32], data: &[u8]) {
         let mut frame = Vec::new();
-        self.link.encode_fulfill(&mut frame, RequestId(id), &FulfillView { fulfillment: preimage, data }).unwrap();
+        self.link
+            .encode_fulfill(
+                &mut frame,
+                RequestId(id),
+                &FulfillView {
+                    fulfillment: preimage,
+                    data,
+                },
+            )
+            .unwrap();
         self.send(frame).await;
     }
 
@@ -250,14 +415,26 @@ impl Client {
         let mut frame = Vec::new();
         let triggered_by = Some(Address::parse(b"test.pool.bob.shop").unwrap());
         self.link
-            .encode_reject(&mut frame, RequestId(id), &RejectView { code, triggered_by, message, data })
+            .encode_reject(
+                &mut frame,
+                RequestId(id),
+                &RejectView {
+                    code,
+                    triggered_by,
+                    message,
+                    data,
+                },
+            )
             .unwrap();
         self.send(frame).await;
     }
 
     /// The next thing heard.
     pub async fn hear(&mut self) -> Heard {
-        let bytes = self.read().await.expect("something is heard within five seconds");
+        let bytes = self
+            .read()
+            .await
+            .expect("something is heard within five seconds");
         match self.link.receive(&bytes) {
             Ok(LinkEvent::Prepare(id, prepare)) => Heard::Prepare {
                 id: id.0,
@@ -274,21 +451,33 @@ impl Client {
             Ok(LinkEvent::Reject(id, reject)) => Heard::Reject {
                 id: id.0,
                 code: reject.view.code,
-                by: reject.view.triggered_by.map(|by| by.to_string()).unwrap_or_default(),
+                by: reject
+                    .view
+                    .triggered_by
+                    .map(|by| by.to_string())
+                    .unwrap_or_default(),
                 message: String::from_utf8_lossy(reject.view.message).into_owned(),
                 data: reject.view.data.to_vec(),
             },
             Ok(LinkEvent::Message(id, data)) => Heard::Message {
                 id: id.0,
                 names: data.iter().map(|entry| entry.name.to_owned()).collect(),
-                data: data.find("forebay").map(|entry| entry.data.to_vec()).unwrap_or_default(),
+                data: data
+                    .find("forebay")
+                    .map(|entry| entry.data.to_vec())
+                    .unwrap_or_default(),
             },
-            Ok(LinkEvent::Response(id, data)) => {
-                Heard::Response { id: id.0, data: data.find("forebay").map(|entry| entry.data.to_vec()).unwrap_or_default() }
-            }
-            Ok(LinkEvent::Error(id, body)) => {
-                Heard::Error { id: id.0, code: String::from_utf8_lossy(&body.code).into_owned() }
-            }
+            Ok(LinkEvent::Response(id, data)) => Heard::Response {
+                id: id.0,
+                data: data
+                    .find("forebay")
+                    .map(|entry| entry.data.to_vec())
+                    .unwrap_or_default(),
+            },
+            Ok(LinkEvent::Error(id, body)) => Heard::Error {
+                id: id.0,
+                code: String::from_utf8_lossy(&body.code).into_owned(),
+            },
             other => Heard::Other(format!("{other:?}")),
         }
     }
@@ -296,7 +485,13 @@ impl Client {
     /// The next prepare heard, other messages passed over.
     pub async fn hear_prepare(&mut self) -> (u32, u64, Timestamp) {
         loop {
-            if let Heard::Prepare { id, amount, expires_at, .. } = self.hear().await {
+            if let Heard::Prepare {
+                id,
+                amount,
+                expires_at,
+                ..
+            } = self.hear().await
+            {
                 return (id, amount, expires_at);
             }
         }

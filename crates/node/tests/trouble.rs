@@ -1,0 +1,433 @@
+//! What goes wrong on links and disks, and what the pool makes of it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::*;
+use forebay_ilp::btp::{self, Entry, FrameType, RequestId};
+use forebay_ilp::{ErrorCode, Link, PacketType, ildcp};
+use forebay_journal::testing::{Faults, FaultyStorage};
+use forebay_node::{CommandFault, Ending, Node};
+use forebay_pool::Command;
+use forebay_quantity::Timestamp;
+use futures_util::SinkExt;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn without_an_answer_the_sender_gets_r00_and_a_late_fulfillment_is_discarded() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+
+    alice.prepare(1, 1_000_000, 1_600).await;
+    let (id, _, expires_at) = bob.hear_prepare().await;
+    assert_eq!(
+        alice.hear_reject().await,
+        (1, ErrorCode::R00TransferTimedOut)
+    );
+    assert!(
+        now() >= expires_at,
+        "not before the time that Bob was given"
+    );
+    bob.fulfill(id, &PREIMAGE, b"").await;
+
+    alice.prepare(2, 1_000_000, 10_000).await;
+    let (id, ..) = bob.hear_prepare().await;
+    bob.fulfill(id, &PREIMAGE, b"").await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Fulfill {
+            id: 2,
+            preimage: PREIMAGE,
+            data: vec![]
+        }
+    );
+    assert_eq!(node.figures().late_answers.value(), 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_preimage_is_f05_and_moves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 10_000).await;
+    let (id, ..) = bob.hear_prepare().await;
+    bob.fulfill(id, &[8; 32], b"").await;
+    assert_eq!(alice.hear_reject().await, (1, ErrorCode::F05WrongCondition));
+    let owed = node
+        .core()
+        .query(|state| state.balance(state.peer(BOB).unwrap().clearing))
+        .await
+        .unwrap();
+    assert!(owed.credit().is_zero());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_next_hop_that_is_not_there_is_t01_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 10_000).await;
+    bob.hear_prepare().await;
+    bob.socket.close(None).await.unwrap();
+    drop(bob);
+    while node.figures().connected.clone_set().contains(&BOB) {
+        tokio::task::yield_now().await;
+    }
+    alice.prepare(2, 1_000_000, 10_000).await;
+    assert_eq!(
+        alice.hear_reject().await,
+        (2, ErrorCode::T01PeerUnreachable)
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_right_token_and_name_get_in_by_either_way_of_naming() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let address = node.btp_address();
+    let base = format!("ws://{address}");
+    assert!(Client::try_connect(&base, None, "alice").await.is_ok());
+    assert!(Client::try_connect(&base, Some(""), "alice").await.is_ok());
+    assert!(
+        Client::try_connect(&base, Some("alice"), "alice")
+            .await
+            .is_ok()
+    );
+    assert!(
+        Client::try_connect(&format!("{base}/accounts/alice/ilp/btp"), None, "alice")
+            .await
+            .is_ok()
+    );
+    assert!(Client::try_connect(&base, None, "mallory").await.is_err());
+    assert!(Client::try_connect(&base, None, "").await.is_err());
+    assert!(
+        Client::try_connect(&base, Some("bob"), "alice")
+            .await
+            .is_err()
+    );
+    assert!(
+        Client::try_connect(&format!("{base}/accounts/bob/ilp/btp"), None, "alice")
+            .await
+            .is_err()
+    );
+
+    // Anything before auth ends the connection without an answer.
+    let (mut socket, _) = tokio_tungstenite::connect_async(&base).await.unwrap();
+    socket
+        .send(Message::Binary(vec![6, 0, 0, 0, 1, 0].into()))
+        .await
+        .unwrap();
+    let mut stranger = Client {
+        socket,
+        link: Link::client(),
+    };
+    assert_eq!(stranger.read().await, None);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_newest_link_of_a_peer_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut old = Client::connect(node.btp_address(), "bob").await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    alice.prepare(1, 1_000_000, 10_000).await;
+    old.hear_prepare().await;
+    let mut new = Client::connect(node.btp_address(), "bob").await;
+    assert_eq!(old.read().await, None, "the old link is closed");
+    alice.prepare(2, 1_000_000, 10_000).await;
+    new.hear_prepare().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn hostile_frames_are_answered_or_passed_over_and_the_link_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    for garbage in [
+        vec![],
+        vec![0xff; 40],
+        vec![
+            6, 0, 0, 0, 9, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        ],
+    ] {
+        alice.send(garbage).await;
+    }
+    let mut frame = Vec::new();
+    btp::encode_ilp(
+        &mut frame,
+        FrameType::Message,
+        RequestId(1),
+        &[12, 3, 1, 2, 3],
+    );
+    alice.send(frame).await;
+    assert_eq!(alice.hear_reject().await, (1, ErrorCode::F01InvalidPacket));
+    let mut frame = Vec::new();
+    btp::encode_message(&mut frame, RequestId(2), &[Entry::text("gossip", "?")]);
+    alice.send(frame).await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Error {
+            id: 2,
+            code: "F00".into()
+        }
+    );
+    let mut frame = Vec::new();
+    btp::encode_transfer(&mut frame, RequestId(3), 1_000, &[]);
+    alice.send(frame).await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Error {
+            id: 3,
+            code: "F00".into()
+        }
+    );
+    let mut frame = Vec::new();
+    btp::encode_message(
+        &mut frame,
+        RequestId(4),
+        &[Entry::bytes("forebay", &[0xff; 64])],
+    );
+    alice.send(frame).await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Error {
+            id: 4,
+            code: "F01".into()
+        }
+    );
+    // Answers to nothing that was asked.
+    alice.fulfill(77, &PREIMAGE, b"").await;
+    alice.reject(78, ErrorCode::F00BadRequest, b"", b"").await;
+    alice.prepare_to("test.nowhere", 5, 1, 10_000, b"").await;
+    assert_eq!(alice.hear_reject().await, (5, ErrorCode::F02Unreachable));
+    assert_eq!(node.figures().unreadable_frames.value(), 3);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn ildcp_tells_a_child_its_address_and_asset() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let request = ildcp::request(Timestamp(now().0 + 10_000));
+    let mut frame = Vec::new();
+    alice
+        .link
+        .encode_prepare(&mut frame, RequestId(1), &request)
+        .unwrap();
+    alice.send(frame).await;
+    let Heard::Fulfill {
+        id: 1,
+        preimage,
+        data,
+    } = alice.hear().await
+    else {
+        panic!("a fulfill was expected")
+    };
+    assert_eq!(preimage, [0; 32]);
+    // RFC 31 by hand: length, address, scale, length, code.
+    assert_eq!(data, b"\x0ftest.pool.alice\x09\x03ETH");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_the_inverted_dialect_is_answered_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    // The prepare in a response, as interledger-rs sends it.
+    let plain = {
+        let mut frame = Vec::new();
+        let condition: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
+            <sha2::Sha256 as sha2::Digest>::new(),
+            PREIMAGE,
+        ))
+        .into();
+        let prepare = forebay_ilp::PrepareView {
+            amount: 1_000_000,
+            expires_at: Timestamp(now().0 + 10_000),
+            condition: &condition,
+            destination: forebay_ilp::Address::parse(b"test.pool.bob.shop").unwrap(),
+            data: b"",
+        };
+        prepare.encode(&mut frame).unwrap();
+        frame
+    };
+    let mut frame = Vec::new();
+    btp::encode_ilp(&mut frame, FrameType::Response, RequestId(1), &plain);
+    alice.send(frame).await;
+    let (id, ..) = bob.hear_prepare().await;
+    bob.fulfill(id, &PREIMAGE, b"").await;
+    let answer = alice.read().await.unwrap();
+    assert_eq!(answer[0], 6, "the fulfill in a message");
+    let answer = btp::Frame::parse(&answer).unwrap();
+    assert_eq!(answer.request_id, RequestId(1));
+    assert_eq!(
+        answer.protocol_data.ilp().and_then(PacketType::of),
+        Some(PacketType::Fulfill)
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_stops_acceptance_and_nothing_of_its_batch_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = FaultyStorage::new(1);
+    let node = funded_on(folder.path(), Arc::new(storage.clone())).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 10_000).await;
+    let (waiting, ..) = bob.hear_prepare().await;
+
+    storage.set_faults(Faults {
+        sync_fails_in: Some(0),
+        ..Faults::default()
+    });
+    alice.prepare(2, 1_000_000, 10_000).await;
+    assert_eq!(alice.hear_reject().await, (2, ErrorCode::T00InternalError));
+    alice.prepare(3, 1_000_000, 10_000).await;
+    assert_eq!(alice.hear_reject().await, (3, ErrorCode::T00InternalError));
+    // A fulfillment that cannot be stored is not relayed [I7], and neither is any prepare.
+    bob.fulfill(waiting, &PREIMAGE, b"").await;
+    alice.prepare(4, 1_000_000, 10_000).await;
+    assert_eq!(alice.hear_reject().await, (4, ErrorCode::T00InternalError));
+    bob.prepare_to("test.pool.alice.x", 9, 1, 10_000, b"").await;
+    assert_eq!(bob.hear_reject().await, (9, ErrorCode::T00InternalError));
+    let refused = node.core().command(Command::Tick).await;
+    assert!(
+        matches!(refused, Err(CommandFault::Stopped(_))),
+        "{refused:?}"
+    );
+    assert!(matches!(node.drain().await, Ending::Failed(_)));
+}
+
+#[tokio::test]
+async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    for request in 1..=2 {
+        alice.prepare(request, 1_000_000, 20_000).await;
+    }
+    let (first, ..) = bob.hear_prepare().await;
+    let (second, ..) = bob.hear_prepare().await;
+    bob.fulfill(first, &PREIMAGE, b"").await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Fulfill {
+            id: 1,
+            preimage: PREIMAGE,
+            data: vec![]
+        }
+    );
+    let digest = node.core().query(|state| state.digest()).await.unwrap();
+    assert_eq!(node.stop().await, Ending::Stopped);
+
+    let node = Node::start(config(folder.path()), keys()).await.unwrap();
+    assert_eq!(
+        node.core().query(|state| state.digest()).await.unwrap(),
+        digest,
+        "[I10]"
+    );
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let resume = forebay_channel::PeerMessage::Resume {
+        requests: vec![1, 2, 3],
+    }
+    .encode();
+    let mut frame = Vec::new();
+    btp::encode_message(
+        &mut frame,
+        RequestId(50),
+        &[Entry::bytes("forebay", &resume)],
+    );
+    alice.send(frame).await;
+    let Heard::Response { id: 50, data } = alice.hear().await else {
+        panic!("a response was expected")
+    };
+    let resumed = forebay_channel::PeerMessage::decode(&data).unwrap();
+    let expected = forebay_channel::PeerMessage::Resumed {
+        fulfilled: vec![(1, PREIMAGE)],
+        pending: vec![2],
+    };
+    assert_eq!(resumed, expected);
+
+    bob.fulfill(second, &PREIMAGE, b"late but in time").await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Fulfill {
+            id: 2,
+            preimage: PREIMAGE,
+            data: b"late but in time".to_vec()
+        }
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn draining_refuses_new_prepares_waits_for_the_old_and_leaves_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 10_000).await;
+    let (id, ..) = bob.hear_prepare().await;
+    let draining = tokio::spawn(node.drain());
+    // The drain is told on its own way; a prepare that overtakes it is forwarded like any other.
+    let mut request = 2;
+    loop {
+        alice.prepare(request, 1_000_000, 10_000).await;
+        let overtook =
+            tokio::time::timeout(std::time::Duration::from_millis(200), bob.hear_prepare()).await;
+        let Ok((early, ..)) = overtook else { break };
+        bob.fulfill(early, &PREIMAGE, b"").await;
+        assert!(matches!(alice.hear().await, Heard::Fulfill { .. }));
+        request += 1;
+    }
+    assert_eq!(
+        alice.hear_reject().await,
+        (request, ErrorCode::T03ConnectorBusy)
+    );
+    bob.fulfill(id, &PREIMAGE, b"").await;
+    assert_eq!(
+        alice.hear().await,
+        Heard::Fulfill {
+            id: 1,
+            preimage: PREIMAGE,
+            data: vec![]
+        }
+    );
+    assert_eq!(draining.await.unwrap(), Ending::Drained);
+    let names = std::fs::read_dir(folder.path().join("journal")).unwrap();
+    assert!(names.into_iter().any(|name| {
+        name.unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("snapshot")
+    }));
+    let again = Node::start(config(folder.path()), keys()).await.unwrap();
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_data_directory_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let second = Node::start(config(folder.path()), keys()).await;
+    let words = second.err().expect("it is refused").to_string();
+    assert!(words.contains("in use by another process"), "{words}");
+    node.stop().await;
+}
