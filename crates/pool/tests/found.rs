@@ -167,3 +167,24 @@ fn a_removed_peer_is_paid_to_the_last_unit_before_its_channel_closes() {
     assert_eq!(paid, Some(u128::from(amount)), "far below its threshold");
     assert!(closes(&effects) || closes(&world.sync()));
 }
+
+/// A policy with a shorter term had every raise refused by the vault until the longer term that stood had passed.
+#[test]
+fn a_shorter_term_never_ends_before_the_one_that_stands() {
+    let mut world = World::funded();
+    world.sync();
+    let stands = world.state().peer(BOB).unwrap().term_ends;
+    let mut policy = world.state().peer(BOB).unwrap().policy.clone();
+    policy.allotment_term_ms = 3_600_000;
+    policy.allotment = Amount::new(3_000_000_000);
+    world.admin(Admin::SetPeer(BOB, policy));
+    let effects = world.sync();
+    let terms = effects.iter().filter_map(|effect| match effect {
+        Effect::Chain {
+            request: ChainRequest::Raise { term_ends, .. },
+            ..
+        } => Some(*term_ends),
+        _ => None,
+    });
+    assert_eq!(terms.collect::<Vec<_>>(), [stands]);
+}

@@ -210,8 +210,9 @@ fn raise(state: &State, now: Timestamp, peer: &Peer, asset: &Asset) -> Option<Ch
     })
 }
 
+/// The vault refuses a term that ends before the one that stands, also after the policy's became shorter.
 fn term(now: Timestamp, peer: &Peer) -> Timestamp {
-    Timestamp(now.0.saturating_add(peer.policy.allotment_term_ms))
+    Timestamp(now.0.saturating_add(peer.policy.allotment_term_ms)).max(peer.term_ends)
 }
 
 /// Free money above the floor that no raise under way has spoken for, in whole ledger units.
