@@ -28,8 +28,8 @@ pub(crate) fn act(world: &mut World) {
         720..=749 => quote_oddly(world),
         750..=799 => redeem(world),
         800..=839 => provide(world),
-        840..=864 => give_notice(world),
-        865..=884 => finish_notices(world),
+        840..=869 => give_notice(world),
+        870..=884 => finish_notices(world),
         885..=909 => instruct(world),
         910..=929 => instruct_badly(world),
         930..=939 => repeat_instruction(world),
@@ -408,7 +408,7 @@ fn give_notice(world: &mut World) {
     let channel = world.chain.final_vault(asset).channels[&serial].clone();
     let part = u128::from(world.random.below(100));
     let own = Sender::Account(payout);
-    let (sender, call) = match world.random.below(8) {
+    let (sender, call) = match world.random.below(10) {
         0 => (own, Call::StartClose { serial }),
         1 | 2 => {
             let ceiling = channel.peer.paid + channel.peer.remaining() * part / 100;
@@ -442,8 +442,15 @@ fn give_notice(world: &mut World) {
             )
         }
         _ => {
-            // The operator's own hand, outside the pool.
-            let ceiling = channel.pool.paid + channel.pool.remaining() * part / 100;
+            // The operator's own hand, outside the pool; often down to little more than what is signed.
+            let signed = world.auditor.books.channels.get(&serial);
+            let signed = signed.map_or(0, |channel| channel.out.promised.unsigned_abs());
+            let above = if part < 50 {
+                channel.pool.paid
+            } else {
+                signed.clamp(channel.pool.paid, channel.pool.ceiling)
+            };
+            let ceiling = above + (channel.pool.ceiling - above) * (part % 50) / 100;
             let lane = LaneId::Pool;
             (
                 Sender::Operator,
