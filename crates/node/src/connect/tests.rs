@@ -241,13 +241,13 @@ impl World {
         }))
     }
 
-    fn from_software(&mut self, request: u32, amount: u64) -> String {
+    fn software_sends(&mut self, request: u32, amount: u64) -> String {
         let packet = prepare(amount, 1, EXPIRES);
         let view = PrepareView::parse(&packet).expect("a prepare");
         self.run(Command::SoftwarePrepare(request, &packet, view))
     }
 
-    fn from_pool(&mut self, request: u32, amount: u64) -> String {
+    fn pool_sends(&mut self, request: u32, amount: u64) -> String {
         let packet = prepare(amount, 1, EXPIRES);
         let view = PrepareView::parse(&packet).expect("a prepare");
         self.run(Command::PoolPrepare(request, &packet, view))
@@ -345,14 +345,14 @@ fn a_channel_for_somebody_else_is_not_ours() {
 #[test]
 fn packets_wait_until_the_pool_confirms_the_voucher_that_covers_them() {
     let mut world = World::ready();
-    assert_eq!(world.from_software(1, 20), "forward 1");
-    assert_eq!(world.from_software(2, 25), "forward 2, sign 95");
+    assert_eq!(world.software_sends(1, 20), "forward 1");
+    assert_eq!(world.software_sends(2, 25), "forward 2, sign 95");
     assert_eq!(
-        world.from_software(3, 30),
+        world.software_sends(3, 30),
         "sign 125",
         "5 of the 50 confirmed are left"
     );
-    assert_eq!(world.from_software(4, 1), "", "what waits goes first");
+    assert_eq!(world.software_sends(4, 1), "", "what waits goes first");
     assert_eq!(world.confirm(), "forward 3, forward 4");
     assert_eq!(world.pool_fulfills(1, 1), "to software 1 fulfill");
 }
@@ -362,7 +362,7 @@ fn a_voucher_never_passes_the_final_ceiling_and_then_packets_are_refused() {
     let mut world = World::ready();
     let mut seen = 0;
     for request in 0..20 {
-        let did = world.from_software(request, 20);
+        let did = world.software_sends(request, 20);
         seen += usize::from(did.contains("T04"));
         world.confirm();
         let channel = world.core.state().channel.as_ref().expect("a channel");
@@ -373,7 +373,7 @@ fn a_voucher_never_passes_the_final_ceiling_and_then_packets_are_refused() {
     }
     assert_eq!(seen, 10, "200 of deposit cover ten packets of 20");
     assert_eq!(
-        world.from_software(99, 0),
+        world.software_sends(99, 0),
         "forward 11",
         "a packet of nothing needs no cover"
     );
@@ -385,7 +385,7 @@ fn without_a_deposit_nothing_is_signed_and_nothing_forwarded() {
         deposit: Amount::ZERO,
         ..policy()
     });
-    assert_eq!(world.from_software(1, 1), "to software 1 T04");
+    assert_eq!(world.software_sends(1, 1), "to software 1 T04");
 }
 
 #[test]
@@ -398,30 +398,30 @@ fn a_lowering_of_the_deposit_that_is_announced_counts_at_once() {
         deadline: Timestamp(90_000_000),
     };
     world.fact_at(lowering, Finality::Seen);
-    assert_eq!(world.from_software(1, 30), "forward 1, sign 60");
+    assert_eq!(world.software_sends(1, 30), "forward 1, sign 60");
     world.confirm();
-    assert_eq!(world.from_software(2, 31), "to software 2 T04");
+    assert_eq!(world.software_sends(2, 31), "to software 2 T04");
 }
 
 #[test]
 fn a_pool_that_does_not_pay_is_refused_before_anything_is_passed_on() {
     let mut world = World::ready();
     world.raised(1_000);
-    assert_eq!(world.from_pool(1, 60), "deliver 1");
+    assert_eq!(world.pool_sends(1, 60), "deliver 1");
     assert_eq!(
-        world.from_pool(2, 41),
+        world.pool_sends(2, 41),
         "to pool 2 T04",
         "pending counts: 60 + 41 > 100"
     );
-    assert_eq!(world.from_pool(3, 40), "deliver 3");
+    assert_eq!(world.pool_sends(3, 40), "deliver 3");
     assert_eq!(world.software_fulfills(1, 1), "to pool 1 fulfill");
     assert_eq!(
-        world.from_pool(4, 1),
+        world.pool_sends(4, 1),
         "to pool 4 T04",
         "fulfilled and unpaid counts as well"
     );
     assert_eq!(world.pool_pays(60), "held 60");
-    assert_eq!(world.from_pool(5, 60), "deliver 5");
+    assert_eq!(world.pool_sends(5, 60), "deliver 5");
 }
 
 #[test]
@@ -429,15 +429,15 @@ fn a_voucher_above_the_pools_final_ceiling_secures_the_ceiling_only() {
     let mut world = World::ready();
     world.raised(30);
     assert_eq!(world.pool_pays(80), "held 30");
-    world.from_pool(1, 100);
+    world.pool_sends(1, 100);
     world.software_fulfills(1, 1);
     assert_eq!(
-        world.from_pool(2, 31),
+        world.pool_sends(2, 31),
         "to pool 2 T04",
         "100 - 30 + 31 > 100"
     );
     world.raised(80);
-    assert_eq!(world.from_pool(3, 31), "deliver 3");
+    assert_eq!(world.pool_sends(3, 31), "deliver 3");
 }
 
 #[test]
@@ -497,11 +497,11 @@ fn the_threshold_alone_redeems() {
 fn a_restart_loses_no_packet_no_voucher_and_no_answer() {
     let mut world = World::ready();
     world.raised(1_000);
-    world.from_software(1, 20);
-    world.from_software(2, 20);
+    world.software_sends(1, 20);
+    world.software_sends(2, 20);
     world.pool_fulfills(1, 1);
-    world.from_pool(11, 30);
-    world.from_pool(12, 30);
+    world.pool_sends(11, 30);
+    world.pool_sends(12, 30);
     world.software_fulfills(11, 1);
     world.pool_pays(10);
     world.killed();
@@ -523,10 +523,10 @@ fn a_restart_loses_no_packet_no_voucher_and_no_answer() {
 fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
     let mut world = World::ready();
     for request in 1..=3 {
-        world.from_software(request, 10);
+        world.software_sends(request, 10);
     }
     assert_eq!(world.run(Command::PoolDown), "");
-    assert_eq!(world.from_software(4, 1), "to software 4 T01");
+    assert_eq!(world.software_sends(4, 1), "to software 4 T01");
     assert_eq!(world.run(Command::PoolUp), "hello");
     assert_eq!(world.terms(80), "resume [1, 2, 3]");
     let resumed = PeerMessage::Resumed {
@@ -546,21 +546,21 @@ fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
 fn duplicate_and_late_answers_change_nothing() {
     let mut world = World::ready();
     world.raised(1_000);
-    world.from_software(1, 20);
+    world.software_sends(1, 20);
     assert_eq!(world.pool_fulfills(1, 1), "to software 1 fulfill");
     assert_eq!(world.pool_fulfills(1, 1), "");
     assert_eq!(world.core.state().sent, Amount::new(20), "[I3]");
-    world.from_pool(5, 20);
-    assert_eq!(world.from_pool(5, 20), "", "the same prepare again");
+    world.pool_sends(5, 20);
+    assert_eq!(world.pool_sends(5, 20), "", "the same prepare again");
     assert_eq!(world.software_fulfills(5, 1), "to pool 5 fulfill");
     assert_eq!(world.software_fulfills(5, 1), "");
     assert_eq!(
-        world.from_pool(5, 20),
+        world.pool_sends(5, 20),
         "to pool 5 fulfill",
         "answered as before, not delivered again"
     );
     assert_eq!(world.core.state().received, Amount::new(20));
-    world.from_pool(6, 20);
+    world.pool_sends(6, 20);
     world.now = EXPIRES;
     assert_eq!(world.run(Command::Tick), "to pool 6 R00");
     assert_eq!(world.software_fulfills(6, 1), "");
@@ -571,9 +571,9 @@ fn duplicate_and_late_answers_change_nothing() {
 fn a_wrong_preimage_pays_nobody() {
     let mut world = World::ready();
     world.raised(1_000);
-    world.from_software(1, 20);
+    world.software_sends(1, 20);
     assert_eq!(world.pool_fulfills(1, 2), "alarm, to software 1 F05");
-    world.from_pool(5, 20);
+    world.pool_sends(5, 20);
     assert_eq!(world.software_fulfills(5, 2), "to pool 5 F05");
     assert_eq!(
         (world.core.state().sent, world.core.state().received),
@@ -585,24 +585,24 @@ fn a_wrong_preimage_pays_nobody() {
 fn terms_for_another_vault_or_a_voucher_we_never_signed_stop_everything() {
     let mut world = World::ready();
     assert_eq!(world.terms(51), "alarm", "we signed 50");
-    assert_eq!(world.from_software(1, 1), "to software 1 T01");
+    assert_eq!(world.software_sends(1, 1), "to software 1 T01");
     let mut world = World::ready();
     world.policy.vault = Address::new([4; 20]);
     assert_eq!(world.terms(50), "alarm");
-    assert_eq!(world.from_software(1, 1), "to software 1 T01");
+    assert_eq!(world.software_sends(1, 1), "to software 1 T01");
 }
 
 #[test]
 fn packets_for_absent_software_are_refused() {
     let mut world = World::ready();
     world.run(Command::SoftwareDown);
-    assert_eq!(world.from_pool(1, 1), "to pool 1 T01");
+    assert_eq!(world.pool_sends(1, 1), "to pool 1 T01");
 }
 
 #[test]
 fn an_unconfirmed_voucher_is_sent_again() {
     let mut world = World::ready();
-    assert_eq!(world.from_software(1, 40), "forward 1, sign 90");
+    assert_eq!(world.software_sends(1, 40), "forward 1, sign 90");
     world.now = Timestamp(world.now.0 + 2_000);
     assert_eq!(world.run(Command::Tick), "sign 90");
     world.confirm();
@@ -633,12 +633,12 @@ fn the_chains_own_clock_drives_notices() {
     };
     world.fact_at(close, Finality::Seen);
     assert_eq!(
-        world.from_software(1, 50),
+        world.software_sends(1, 50),
         "forward 1",
         "paid for before the notice"
     );
     assert_eq!(
-        world.from_software(2, 1),
+        world.software_sends(2, 1),
         "to software 2 T04",
         "nothing is signed on a channel that closes"
     );
