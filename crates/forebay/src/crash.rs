@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -163,25 +163,25 @@ impl Life {
             std::thread::sleep(lives);
             pool.kill()
         });
-        sender.wait_at_most(CHUNK_EVERY)?;
-        while !killing.is_finished() {
-            let in_flight = *next_request - first - u32::try_from(replies.len())?;
-            let until = *next_request + window.saturating_sub(in_flight).min(CHUNK);
-            for request in *next_request..until {
-                prepare(&mut sender, request)?;
-            }
-            *next_request = until;
-            if sender.flush().and_then(|()| sender.read_some()).is_err() {
-                break;
-            }
+        let answered = Arc::new(AtomicU32::new(0));
+        let sending = {
+            let (mut writer, answered) = (sender.writer()?, Arc::clone(&answered));
+            std::thread::spawn(move || send_all(&mut writer, first, window, &answered))
+        };
+        sender.wait_at_most(READ_MAX)?;
+        while !killing.is_finished() && sender.read_some().is_ok() {
             take_replies(&mut sender, &mut replies)?;
+            answered.store(u32::try_from(replies.len())?, Ordering::Relaxed);
         }
         killing
             .join()
             .map_err(|_| anyhow::anyhow!("the killer met a bug"))??;
         dead.store(true, Ordering::Relaxed);
+        // A full window waits for answers that do not come any more.
+        answered.store(u32::MAX, Ordering::Relaxed);
+        let sent = sending.join();
+        *next_request = sent.map_err(|_| anyhow::anyhow!("the sender met a bug"))??;
         // What the kernel still holds was sent by the process, so it counts.
-        sender.wait_at_most(READ_MAX)?;
         while sender.read().is_ok() {
             take_replies(&mut sender, &mut replies)?;
         }
@@ -193,6 +193,23 @@ impl Life {
             replies,
             forwards,
         })
+    }
+}
+
+/// Sends until the socket breaks; returns the first request that was not sent.
+fn send_all(writer: &mut Connection, first: u32, window: u32, answered: &AtomicU32) -> Result<u32> {
+    let mut next = first;
+    loop {
+        let in_flight = (next - first).saturating_sub(answered.load(Ordering::Relaxed));
+        let until = next + window.saturating_sub(in_flight).min(CHUNK);
+        for request in next..until {
+            prepare(writer, request)?;
+        }
+        next = until;
+        if writer.flush().is_err() {
+            return Ok(next);
+        }
+        std::thread::sleep(CHUNK_EVERY);
     }
 }
 
