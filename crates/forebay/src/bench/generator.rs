@@ -124,7 +124,13 @@ impl Connection {
     /// A second handle that only writes.
     pub(crate) fn writer(&self) -> Result<Self> {
         let stream = self.stream.try_clone()?;
-        Ok(Self { stream, link: Link::client(), input: Vec::new(), used: 0, output: Vec::new() })
+        Ok(Self {
+            stream,
+            link: Link::client(),
+            input: Vec::new(),
+            used: 0,
+            output: Vec::new(),
+        })
     }
 
     /// The BTP session.
