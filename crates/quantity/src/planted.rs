@@ -5,46 +5,67 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 /// A bug, named by the invariant that it breaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
 pub enum Bug {
     /// None.
-    None = 0,
+    None,
     /// A posted leg is debited and not credited.
-    LegUncredited = 1,
+    LegUncredited,
     /// Limits forget what is pending.
-    PendingForgotten = 2,
+    PendingForgotten,
     /// The legs of a rejected packet stay pending.
-    LegsLeftPending = 3,
+    LegsLeftPending,
     /// What is owed is signed for, whatever the ceiling.
-    CeilingIgnored = 4,
+    CeilingIgnored,
     /// A second channel gets the serial of the first.
-    SerialReused = 5,
+    SerialReused,
     /// After the journal failed, effects leave all the same.
-    EffectsAfterFailure = 7,
+    EffectsAfterFailure,
     /// Packets are forwarded with the expiry that they came with.
-    MarginForgotten = 8,
+    MarginForgotten,
     /// A swap pays out one unit more than its price gives.
-    RoundedUp = 9,
+    RoundedUp,
     /// A state restored from its snapshot has lost the answers it remembered.
-    AnswersLost = 10,
+    AnswersLost,
     /// An instruction is carried out each time it is sent.
-    InstructionRepeated = 11,
+    InstructionRepeated,
     /// Any number of price sources is kept.
-    SourcesUnbounded = 12,
+    SourcesUnbounded,
     /// No notice seems to endanger anything.
-    NoticeIgnored = 13,
+    NoticeIgnored,
     /// An exit is paid and the vault in the books is not lowered.
-    VaultNotLowered = 15,
+    VaultNotLowered,
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);
 
+impl Bug {
+    /// The number of the invariant that it breaks; zero for none.
+    const fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::LegUncredited => 1,
+            Self::PendingForgotten => 2,
+            Self::LegsLeftPending => 3,
+            Self::CeilingIgnored => 4,
+            Self::SerialReused => 5,
+            Self::EffectsAfterFailure => 7,
+            Self::MarginForgotten => 8,
+            Self::RoundedUp => 9,
+            Self::AnswersLost => 10,
+            Self::InstructionRepeated => 11,
+            Self::SourcesUnbounded => 12,
+            Self::NoticeIgnored => 13,
+            Self::VaultNotLowered => 15,
+        }
+    }
+}
+
 /// Plants this bug instead of the one before.
 pub fn plant(bug: Bug) {
-    PLANTED.store(bug as u8, Ordering::SeqCst);
+    PLANTED.store(bug.number(), Ordering::SeqCst);
 }
 
 /// Whether this bug is planted.
 pub fn is(bug: Bug) -> bool {
-    PLANTED.load(Ordering::Relaxed) == bug as u8
+    PLANTED.load(Ordering::Relaxed) == bug.number()
 }

@@ -108,6 +108,8 @@ fn save(file: &str, failure: &Failure) -> String {
         "seed {seed}\nsteps {steps}\nstep {}\nwhat {}\n",
         failure.step, failure.what
     );
+    let folder = std::path::Path::new(file).parent();
+    let _made_or_there = folder.map(fs::create_dir_all);
     match fs::write(file, text) {
         Ok(()) => format!("{failure}\nsaved: run `cargo xtask replay {file}`"),
         Err(error) => format!("{failure}\nit cannot be saved to {file}: {error}"),

@@ -143,6 +143,13 @@ const REACHED: [(&str, &[&str]); 5] = [
     ),
 ];
 
+/// Seeds that found a bug once: seed, steps, story.
+const NAMED: [(u64, u64, &str); 1] = [(
+    229,
+    2_500,
+    "a payout of no whole ledger unit left one unit promised, which the close credited to the peer",
+)];
+
 /// Runs seeds and adds up what they reached.
 fn seeds(first: u64, count: u64) -> Counts {
     let mut counts = Counts::default();
@@ -169,6 +176,14 @@ fn many_worlds_keep_every_invariant_and_reach_everything() {
         .map(|(section, kind)| format!("{section} {kind}"))
         .collect();
     assert!(missing.is_empty(), "never reached: {missing:?}");
+}
+
+#[test]
+fn seeds_that_found_a_bug_pass() {
+    for (seed, steps, story) in NAMED {
+        let outcome = run(Case { seed, steps });
+        assert!(outcome.is_ok(), "{story}: {outcome:?}");
+    }
 }
 
 #[test]

@@ -302,6 +302,8 @@ fn pool_paid(state: &mut State, serial: ChannelSerial, paid: Amount) {
     let accounts = state.asset_of(asset).accounts;
     let ours = known.min(moved);
     post(state, out, accounts.vault, ours);
+    // Both sides are floored, each by itself: a unit that left the promise and not the vault is kept.
+    post(state, out, accounts.fees, known.saturating_sub(ours));
     // More than we know to have signed: somebody else signs with our key. The book halts, the loss is booked.
     bear_loss(state, asset, accounts.vault, moved.saturating_sub(ours));
 }
