@@ -144,6 +144,11 @@ async fn main_job(world: &mut World, began: Instant) -> Result<(Outcome, Vec<Str
             last["connections"]
         ),
     );
+    world.restart_peer_b()?;
+    progress(
+        began,
+        "peer b was killed as well, and is back on its own journal",
+    );
     let (a, b) = settle(world, began).await?;
     let earned = leave(world, began)?;
     let (packets, books_balanced) = audit(world, began)?;
@@ -212,9 +217,9 @@ async fn kill_in_flight(world: &mut World, sender: &mut Process, began: Instant)
     world.pool.kill()?;
     progress(
         began,
-        &format!("the pool was killed with {in_flight} packets in flight"),
+        &format!("the pool was killed with {in_flight} packet(s) in flight"),
     );
-    world.restart_pool()?;
+    world.restart_pool().await?;
     world.wait_until("the pool is back", |a, b| a.ready && b.ready)?;
     progress(began, "the pool is back on the journal it left");
     Ok(in_flight)

@@ -130,8 +130,18 @@ impl World {
     }
 
     /// Starts the pool again on the data that the killed one left.
-    pub(super) fn restart_pool(&mut self) -> Result<()> {
+    pub(super) async fn restart_pool(&mut self) -> Result<()> {
         self.pool = start_pool(&self.folder, &self.passphrase)?;
+        reach(&self.folder.join("pool/forebay.toml")).await?;
+        Ok(())
+    }
+
+    /// Kills the payee's side and starts it again on the data that it left.
+    pub(super) fn restart_peer_b(&mut self) -> Result<()> {
+        self.peer_b.kill()?;
+        (self.peer_b, _) = start_peer(&self.folder, "peer-b", &self.passphrase)?;
+        let id = self.peer_b.id();
+        self.wait_until("peer b is back", |_, b| b.pid == id && b.ready)?;
         Ok(())
     }
 
