@@ -128,8 +128,12 @@ impl Process {
         if running.journal.snapshot(head, &bytes).is_err() {
             return false;
         }
-        if prune && running.journal.prune().is_ok_and(|segments| segments > 0) {
-            self.pruned = true;
+        if prune {
+            // One that fails may have removed some segments before.
+            self.pruned |= running
+                .journal
+                .prune()
+                .map_or(true, |segments| segments > 0);
         }
         true
     }
