@@ -218,7 +218,6 @@ struct Leaving {
 
 #[derive(Debug, Serialize)]
 struct Paid {
-    cohort: u32,
     units_locked: String,
     paid: String,
     units_unpaid: String,
@@ -262,55 +261,79 @@ async fn withdraw(vault: &Vault, units: Option<Amount>, json: bool) -> Result<()
     let member = vault.account().address();
     let held = vault.units_of(member, Finality::Seen).await?;
     let units = units.unwrap_or(held);
-    ensure!(!units.is_zero(), "{member} holds no units to withdraw");
-    eprintln!("locking {units} units …");
-    let before = vault.books(Finality::Seen).await?.cohort_count;
-    checked(
-        "the exit request",
-        vault
-            .execute(
-                new_effect()?,
-                &VaultRequest::RequestExit(units),
-                Finality::Seen,
-            )
-            .await?,
-    )?;
-    let after = vault.books(Finality::Seen).await?.cohort_count;
-    let cohort = after.max(before).saturating_sub(1);
+    ensure!(
+        !units.is_zero() || !exits(vault, member).await?.is_empty(),
+        "{member} holds no units and waits in no exit cohort"
+    );
+    if !units.is_zero() {
+        eprintln!("locking {units} units …");
+        let lock = VaultRequest::RequestExit(units);
+        checked(
+            "the exit request",
+            vault.execute(new_effect()?, &lock, Finality::Seen).await?,
+        )?;
+    }
     eprintln!("paying the oldest cohorts from free money …");
-    vault
-        .execute(
-            new_effect()?,
-            &VaultRequest::PayExits(COHORTS_PAID_MAX),
-            Finality::Seen,
-        )
-        .await?;
-    let (_, claimable) = vault.exit_of(cohort, member, Finality::Seen).await?;
-    if !claimable.is_zero() {
-        eprintln!("claiming {claimable}, waiting until it is final …");
-        let claim = VaultRequest::ClaimExit { cohort, member };
+    let pay = VaultRequest::PayExits(COHORTS_PAID_MAX);
+    vault.execute(new_effect()?, &pay, Finality::Seen).await?;
+    let mut claimed = Amount::ZERO;
+    for exit in exits(vault, member).await? {
+        if exit.claimable.is_zero() {
+            continue;
+        }
+        eprintln!("claiming {}, waiting until it is final …", exit.claimable);
+        let claim = VaultRequest::ClaimExit {
+            cohort: exit.cohort,
+            member,
+        };
         checked(
             "the claim",
             vault
                 .execute(new_effect()?, &claim, Finality::Final)
                 .await?,
         )?;
+        claimed = claimed.saturating_add(exit.claimable);
     }
-    let (unpaid, _) = vault.exit_of(cohort, member, Finality::Seen).await?;
+    let waiting = exits(vault, member).await?;
+    let unpaid = waiting.iter().fold(Amount::ZERO, |sum, exit| {
+        sum.saturating_add(exit.units_unpaid)
+    });
     let paid = Paid {
-        cohort,
         units_locked: units.to_string(),
-        paid: claimable.to_string(),
+        paid: claimed.to_string(),
         units_unpaid: unpaid.to_string(),
     };
     show(json, &paid, |paid| {
-        println!("Paid {} for {} units.", paid.paid, paid.units_locked);
+        println!("Locked {} units, paid {}.", paid.units_locked, paid.paid);
         if !unpaid.is_zero() {
             println!(
-                "{unpaid} units wait in cohort {cohort} for free money; run `forebay lp withdraw` or `lp show` again later."
+                "{unpaid} units wait for free money; run `forebay lp withdraw` again later to be paid."
             );
         }
     })
+}
+
+/// What a member has in one exit cohort.
+struct Exit {
+    cohort: u32,
+    units_unpaid: Amount,
+    claimable: Amount,
+}
+
+/// Every cohort in which something is due to a member or waits.
+async fn exits(vault: &Vault, member: Address) -> Result<Vec<Exit>> {
+    let mut exits = Vec::new();
+    for cohort in 0..vault.books(Finality::Seen).await?.cohort_count {
+        let (units_unpaid, claimable) = vault.exit_of(cohort, member, Finality::Seen).await?;
+        if !units_unpaid.is_zero() || !claimable.is_zero() {
+            exits.push(Exit {
+                cohort,
+                units_unpaid,
+                claimable,
+            });
+        }
+    }
+    Ok(exits)
 }
 
 async fn position(vault: &Vault) -> Result<Position> {
@@ -320,17 +343,12 @@ async fn position(vault: &Vault) -> Result<Position> {
     let worth = units
         .mul_div_floor(books.index.value(), RAY)
         .unwrap_or(Amount::MAX);
-    let mut leaving = Vec::new();
-    for cohort in 0..books.cohort_count {
-        let (unpaid, claimable) = vault.exit_of(cohort, member, Finality::Seen).await?;
-        if !unpaid.is_zero() || !claimable.is_zero() {
-            leaving.push(Leaving {
-                cohort,
-                units_unpaid: unpaid.to_string(),
-                claimable: claimable.to_string(),
-            });
-        }
-    }
+    let leaving = exits(vault, member).await?.into_iter().map(|exit| Leaving {
+        cohort: exit.cohort,
+        units_unpaid: exit.units_unpaid.to_string(),
+        claimable: exit.claimable.to_string(),
+    });
+    let leaving = leaving.collect();
     let is_holder = vault.parameters().await?.share_holder == Some(member);
     Ok(Position {
         lp: member.to_string(),

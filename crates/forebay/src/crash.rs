@@ -1,5 +1,5 @@
-//! `forebay crash`: kills a real pool process under load, again and again, and holds its journal to every reply that
-//! anybody received. Nothing of it looks into the process: it sees sockets and, after each kill, the disk.
+//! `forebay crash`: kills a real pool process under load, again and again, then fills its disk, and holds its journal to
+//! every reply that anybody received. Nothing of it looks into the process: it sees sockets and, after each kill, the disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use forebay_quantity::PacketId;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::bench::{Connection, PoolProcess, expiry};
+use crate::bench::{Closed, Connection, PoolProcess, expiry};
 use crate::output::show;
 
 /// A read that waits longer than this looks first whether the process still lives.
@@ -56,6 +56,7 @@ struct Report {
     fulfilled: u64,
     rejected: u64,
     torn_tails: u32,
+    full_disk_refusals: u64,
 }
 
 impl Crash {
@@ -74,6 +75,10 @@ impl Crash {
                     println!(
                         "{} kills, {} of them with unsynced commands in flight",
                         report.kills, report.kills_with_unsynced_commands
+                    );
+                    println!(
+                        "{} packets refused by T00 while the disk was full, and a whole restart after it",
+                        report.full_disk_refusals
                     );
                     println!(
                         "{} packets sent; {} replies and {} forwards received, each of them recovered; {} torn tails cut",
@@ -99,7 +104,7 @@ impl Crash {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             let lives = Duration::from_millis(30 + (random >> 33) % 170);
-            let life = Life::lead(folder, self.window, lives, &mut next_request)?;
+            let life = Life::lead(folder, self.window, lives, false, &mut next_request)?;
             let recovered = Recovered::read(folder)?;
             recovered
                 .judge(&life, &mut report)
@@ -117,6 +122,29 @@ impl Crash {
             report.kills_with_unsynced_commands,
             report.kills
         );
+        let while_killed = report.kills_with_unsynced_commands;
+        for fills_disk in [true, false] {
+            let lives = Duration::from_millis(400);
+            let life = Life::lead(folder, self.window, lives, fills_disk, &mut next_request)?;
+            let recovered = Recovered::read(folder)?;
+            recovered
+                .judge(&life, &mut report)
+                .context(match fills_disk {
+                    true => "after the disk was full",
+                    false => "after a restart with room on the disk again",
+                })?;
+            let refused = life
+                .replies
+                .values()
+                .filter(|reply| matches!(reply, Reply::Rejected(code) if code == b"T00"));
+            let refused = u64::try_from(refused.count())?;
+            ensure!(
+                (refused > 0) == fills_disk,
+                "{refused} packets were refused for want of a journal"
+            );
+            report.full_disk_refusals += refused;
+        }
+        report.kills_with_unsynced_commands = while_killed;
         ensure!(
             report.fulfilled > 0 && report.rejected > 0,
             "no packet was fulfilled, or none was rejected"
@@ -147,7 +175,13 @@ struct Forward {
 
 impl Life {
     /// Starts the process, loads it, kills it, and reads what is left in the sockets.
-    fn lead(folder: &Path, window: u32, lives: Duration, next_request: &mut u32) -> Result<Self> {
+    fn lead(
+        folder: &Path,
+        window: u32,
+        lives: Duration,
+        fills_disk: bool,
+        next_request: &mut u32,
+    ) -> Result<Self> {
         let mut pool = PoolProcess::start(folder, 1)?;
         let dead = Arc::new(AtomicBool::new(false));
         let hop = Connection::open(pool.address(), "receiver")?;
@@ -160,7 +194,11 @@ impl Life {
         let mut replies = BTreeMap::new();
         // From a thread of its own, so that the moment has nothing to do with what the sender waits for.
         let killing = std::thread::spawn(move || {
-            std::thread::sleep(lives);
+            std::thread::sleep(lives / 2);
+            if fills_disk {
+                pool.fill_disk()?;
+            }
+            std::thread::sleep(lives / 2);
             pool.kill()
         });
         let answered = Arc::new(AtomicU32::new(0));
@@ -170,7 +208,9 @@ impl Life {
         };
         sender.wait_at_most(READ_MAX)?;
         while !killing.is_finished() && sender.read_some().is_ok() {
-            take_replies(&mut sender, &mut replies)?;
+            if !take_replies(&mut sender, &mut replies)? {
+                break;
+            }
             answered.store(u32::try_from(replies.len())?, Ordering::Relaxed);
         }
         killing
@@ -182,9 +222,7 @@ impl Life {
         let sent = sending.join();
         *next_request = sent.map_err(|_| anyhow::anyhow!("the sender met a bug"))??;
         // What the kernel still holds was sent by the process, so it counts.
-        while sender.read().is_ok() {
-            take_replies(&mut sender, &mut replies)?;
-        }
+        while sender.read().is_ok() && take_replies(&mut sender, &mut replies)? {}
         let forwards = receiving
             .join()
             .map_err(|_| anyhow::anyhow!("the receiver met a bug"))??;
@@ -247,8 +285,16 @@ fn prepare(sender: &mut Connection, request: u32) -> Result<()> {
     Ok(())
 }
 
-fn take_replies(sender: &mut Connection, replies: &mut BTreeMap<u32, Reply>) -> Result<()> {
-    while let Some(frame) = sender.next_message()? {
+/// Takes in what was read; false once the pool has closed the link.
+fn take_replies(sender: &mut Connection, replies: &mut BTreeMap<u32, Reply>) -> Result<bool> {
+    loop {
+        let frame = match sender.next_message() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(true),
+            // A flood of refusals is read too slowly, and a slow reader is dropped.
+            Err(error) if error.is::<Closed>() => return Ok(false),
+            Err(error) => return Err(error),
+        };
         let Ok(frame) = btp::Frame::parse(frame) else {
             continue;
         };
@@ -267,7 +313,6 @@ fn take_replies(sender: &mut Connection, replies: &mut BTreeMap<u32, Reply>) -> 
             frame.request_id.0
         );
     }
-    Ok(())
 }
 
 /// The next hop: answers until the process is dead and its socket is read empty.

@@ -113,7 +113,11 @@ impl Assets {
                 let known: Vec<Asset> = client.read(ASSETS).await?;
                 let asset = known.iter().find(|asset| asset.code == code);
                 let asset = asset.with_context(|| format!("no asset has the code {code}"))?;
-                let policy = Some(changes.on(&asset.policy)?);
+                // To stop or resume quoting is an instruction of its own.
+                let policy = match halted {
+                    Some(_) if changes.set.is_empty() => None,
+                    Some(_) | None => Some(changes.on(&asset.policy)?),
+                };
                 let asset: Asset = client
                     .put(&format!("{ASSETS}/{code}"), &SetAsset { policy, halted })
                     .await?;

@@ -14,7 +14,11 @@ pub(crate) fn run(config: &Path, passphrase: &Passphrase) -> Result<()> {
     let pool = keys::open(&config.keys_file, passphrase)?;
     runtime(config.limits.socket_threads)?.block_on(async {
         let node = Node::start(config, Keys { pool }).await?;
-        stop_signal().await?;
+        tokio::select! {
+            stopped = stop_signal() => stopped?,
+            // A core that has ended takes nothing any more: better to stop and say why.
+            () = node.ended() => {}
+        }
         eprintln!("draining: new packets are refused, those in flight are waited for");
         match node.drain().await {
             Ending::Drained | Ending::Stopped => Ok(()),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay_chain_evm::Key;
 use forebay_channel::Address;
@@ -12,6 +12,7 @@ use forebay_pool::{AssetDefinition, FactAt, Sequencer, State};
 use forebay_quantity::{AssetId, Milliseconds, Timestamp};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -76,6 +77,11 @@ pub enum StartFault {
     Thread(#[from] std::io::Error),
 }
 
+/// Sent for a write past the file-size limit; it kills unless it is caught.
+const SIGXFSZ: i32 = 25;
+/// How often a node is asked whether its core still runs.
+const ENDED_EVERY: Duration = Duration::from_millis(250);
+
 /// Starts nodes.
 #[derive(Debug)]
 pub struct Node;
@@ -111,6 +117,8 @@ impl Node {
         storage: Arc<dyn Storage>,
     ) -> Result<RunningNode, StartFault> {
         socket::install_tls();
+        // Caught, so that a write past the process's file-size limit fails like any other and the pool says so.
+        let _stays_caught = signal(SignalKind::from_raw(SIGXFSZ))?;
         let options = Options {
             segment_bytes: config.limits.segment_bytes,
             ..Options::new([0; 32])
@@ -208,6 +216,13 @@ impl RunningNode {
     /// Where the operator's interface is served.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Returns once the core thread has ended by itself, which only a bug makes it do.
+    pub async fn ended(&self) {
+        while !self.core_thread.is_finished() {
+            tokio::time::sleep(ENDED_EVERY).await;
+        }
     }
 
     /// The way to the core.

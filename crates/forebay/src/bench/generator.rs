@@ -27,6 +27,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 #[error("the pool did not answer in time")]
 struct Silence;
 
+/// The pool closed the link.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool closed the link")]
+pub(crate) struct Closed;
+
 /// One WebSocket with an authenticated BTP link.
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -173,7 +178,7 @@ impl Connection {
             self.used = start + size;
             match opcode {
                 2 => return Ok(Some((start, start + size))),
-                8 => bail!("the pool closed the link"),
+                8 => return Err(Closed.into()),
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@ mod host;
 mod packets;
 mod pool;
 
-pub(crate) use generator::{Connection, expiry};
+pub(crate) use generator::{Closed, Connection, expiry};
 pub(crate) use packets::PoolProcess;
 
 use anyhow::{Result, anyhow};

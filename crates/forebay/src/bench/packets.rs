@@ -192,7 +192,7 @@ impl PoolProcess {
             .arg(socket_threads.to_string())
             .arg("--folder")
             .arg(folder)
-            .env("RUST_LOG", "warn")
+            .env("FOREBAY_LOG", "error")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -215,6 +215,22 @@ impl PoolProcess {
     /// Where it serves BTP.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Makes every further write of it fail, as a full disk does.
+    pub(crate) fn fill_disk(&self) -> Result<()> {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        prlimit(
+            pid,
+            Resource::Fsize,
+            Rlimit {
+                current: Some(1),
+                maximum,
+            },
+        )?;
+        Ok(())
     }
 
     /// Kills it as a power cut would, but for what the system has cached.
