@@ -163,8 +163,16 @@ impl Node {
                 warn!(asset = %definition.code, "chain {} is not configured: this asset's vault is not followed", definition.chain_id);
                 continue;
             }
-            chains.attach(asset, &definition, cursor).await?;
+            info!(asset = %definition.code, "reading what the vault did while the pool was away");
+            if !chains
+                .attach(asset, &definition, cursor, chain::CATCHING_UP_MAX)
+                .await?
+            {
+                return Err(ChainFault::Behind(definition.chain_id).into());
+            }
         }
+        // The core thread lives as long as its handle, which is held here.
+        let _ = core.give(Input::Begin);
         tokio::spawn(chain::dispatch(Arc::clone(&chains), requests));
         prices::start(config.prices, &core, &figures, &stopped);
         let office = Office {

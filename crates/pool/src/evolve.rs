@@ -247,10 +247,18 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
         .demands
         .remove(&id)
         .expect("[I3] an effect settles once");
+    let retry_at = Timestamp(state.now.0.saturating_add(RETRY_MS));
     if !failed {
+        // A payment of exits may have found nothing to pay, and then no fact follows: it is looked at again.
+        if let ChainRequest::PayExits { asset, .. } = request {
+            let asset = state.asset_mut(asset);
+            if asset.exits_demand == Some(id) {
+                asset.exits_demand = None;
+                asset.retry_at = retry_at;
+            }
+        }
         return;
     }
-    let retry_at = Timestamp(state.now.0.saturating_add(RETRY_MS));
     let never_opened = if let ChainRequest::Open { serial, .. } = &request {
         Some(*serial)
     } else {

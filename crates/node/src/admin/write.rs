@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use sha2::{Digest, Sha256};
 
 use super::{No, Office, read};
+use crate::chain::FIRST_HEAD_MAX;
 
 /// A millionth of one, in ray.
 pub(super) const RAY_PER_PPM: u128 = 10_u128.pow(21);
@@ -51,7 +52,10 @@ pub(super) async fn add_asset(
     )
     .await?;
     let asset = asset_coded(office, &asked.code).await?;
-    office.chains.attach(asset, &definition, None).await?;
+    office
+        .chains
+        .attach(asset, &definition, None, FIRST_HEAD_MAX)
+        .await?;
     Ok(office
         .core
         .query(move |state| read::asset(state, asset))

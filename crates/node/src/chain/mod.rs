@@ -34,8 +34,10 @@ const POLL: Duration = Duration::from_millis(500);
 const QUESTION_MAX: Duration = Duration::from_secs(10);
 /// Pauses between attempts grow up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long a start waits for each vault's first head.
-const FIRST_HEAD_MAX: Duration = Duration::from_secs(15);
+/// How long a vault may take to be read up to the chain's head when the pool starts.
+pub(crate) const CATCHING_UP_MAX: Duration = Duration::from_secs(900);
+/// The same when an asset is listed on a running pool; reading goes on after it.
+pub(crate) const FIRST_HEAD_MAX: Duration = Duration::from_secs(15);
 
 /// Why a chain or a vault cannot be used.
 #[derive(Debug, Error)]
@@ -51,6 +53,11 @@ pub enum ChainFault {
     /// The record of sent transactions cannot be opened.
     #[error("the record of sent transactions cannot be opened: {0}")]
     Record(#[from] std::io::Error),
+    /// The past of a vault could not be read.
+    #[error(
+        "what the vaults on chain {0} did could not be read up to the chain's head in time: is the node at rpc_urls in sync and answering?"
+    )]
+    Behind(u64),
     /// The vault holds something else than the asset.
     #[error("the vault {vault} holds {holds}, not {token}")]
     OtherToken {
@@ -172,7 +179,7 @@ impl Chains {
         self.chains.contains_key(&chain_id)
     }
 
-    /// Follows a listed asset's vault from where the core stands; with `wait`, until its first head is believed.
+    /// Follows a listed asset's vault from where the core stands; says whether it was read up to the chain's head in time.
     ///
     /// # Errors
     /// [`ChainFault`].
@@ -181,7 +188,8 @@ impl Chains {
         asset: AssetId,
         definition: &AssetDefinition,
         cursor: Option<FactAt>,
-    ) -> Result<(), ChainFault> {
+        wait_max: Duration,
+    ) -> Result<bool, ChainFault> {
         let vault = self.inspect(definition).await?;
         self.vaults
             .lock()
@@ -199,10 +207,9 @@ impl Chains {
             ..FollowerSettings::from(from)
         };
         tokio::spawn(follow(Arc::clone(self), vault, asset, settings, first_head));
-        let head = tokio::time::timeout(FIRST_HEAD_MAX, told.wait_for(Option::is_some)).await;
-        if let Ok(Ok(time)) = head
-            && let Some(time) = *time
-        {
+        let head = tokio::time::timeout(wait_max, told.wait_for(Option::is_some)).await;
+        let head = head.ok().and_then(Result::ok).and_then(|time| *time);
+        if let Some(time) = head {
             clock::check_not_ahead(
                 wall::now(),
                 definition.chain_id,
@@ -210,7 +217,7 @@ impl Chains {
                 self.clock_ahead_max_ms,
             )?;
         }
-        Ok(())
+        Ok(head.is_some())
     }
 
     /// Gas money and what of it is set aside for open channels, by chain.

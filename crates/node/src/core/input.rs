@@ -39,6 +39,8 @@ pub(crate) enum Input {
     Query(Query, OwnedSemaphorePermit),
     /// Frames made off the core thread for a peer.
     Deliver { peer: PeerId, frames: OutFrames },
+    /// What the vaults did while the pool was away is known: plan from now on.
+    Begin,
     /// Take no new prepares; stop when nothing is in flight any more, or then.
     Drain { until: Timestamp },
     /// Stop now.

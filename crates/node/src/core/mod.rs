@@ -64,6 +64,8 @@ pub(crate) struct Core {
     replies: Vec<(Reply, Result<(), Rejection>)>,
     queries: Vec<(Query, OwnedSemaphorePermit)>,
     directory_changed: bool,
+    /// Until the chains are caught up with, nothing is signed or asked for: a ceiling may have sunk meanwhile [I4].
+    has_begun: bool,
 }
 
 /// What a core thread is started with.
@@ -109,6 +111,7 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         replies: Vec::new(),
         queries: Vec::new(),
         directory_changed: true,
+        has_begun: false,
     };
     std::thread::Builder::new()
         .name("core".into())
@@ -205,6 +208,7 @@ impl Core {
             Input::Command(asked) => self.take_command(wall, asked),
             Input::Query(query, place) => self.queries.push((query, place)),
             Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
+            Input::Begin => self.has_begun = true,
             Input::Drain { until } => self.begin_draining(until),
             Input::Stop => self.mode = Mode::Done(self.ending(Ending::Stopped)),
         }
@@ -262,7 +266,9 @@ impl Core {
         if self.is_failed() {
             return;
         }
-        self.sequencer.plan(wall);
+        if self.has_begun {
+            self.sequencer.plan(wall);
+        }
         let records = u64::from(self.sequencer.records());
         let journal = &mut self.journal;
         let durable = match self.sequencer.batch() {
