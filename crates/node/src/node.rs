@@ -65,7 +65,7 @@ pub enum StartFault {
     #[error(transparent)]
     Clock(#[from] ClockFault),
     /// An address cannot be listened on.
-    #[error("{address} cannot be listened on: {source}; is another process using the port?")]
+    #[error("{address} cannot be listened on; is another process using the port?")]
     Listen {
         /// Which.
         address: SocketAddr,
