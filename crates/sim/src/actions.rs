@@ -285,7 +285,11 @@ fn deposit_from(world: &mut World, number: usize) {
         world,
         asset,
         Sender::Account(payout),
-        Call::Deposit { serial, amount },
+        Call::Deposit {
+            serial,
+            amount,
+            payout,
+        },
     );
 }
 

@@ -6,7 +6,7 @@ use forebay_quantity::{AssetId, EffectId};
 use crate::random::Random;
 use crate::vault::{Call, Sender, Vault};
 
-/// A block this far under the head is final.
+/// A block this far under the head is final in the simulated world.
 pub(crate) const FINALITY_DEPTH: usize = 6;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,12 @@ pub(crate) struct Block {
 pub(crate) struct Chain {
     pub(crate) blocks: Vec<Block>,
     pub(crate) mempool: Vec<Transaction>,
+    finality_depth: usize,
     next_hash: u64,
 }
 
 impl Chain {
-    pub(crate) fn new(vaults: Vec<Vault>, now_s: u64) -> Self {
+    pub(crate) fn new(vaults: Vec<Vault>, now_s: u64, finality_depth: usize) -> Self {
         let genesis = Block {
             time_s: now_s,
             hash: 0,
@@ -46,6 +47,7 @@ impl Chain {
         Self {
             blocks: vec![genesis],
             mempool: Vec::new(),
+            finality_depth,
             next_hash: 1,
         }
     }
@@ -56,7 +58,7 @@ impl Chain {
 
     /// Height of the newest final block.
     pub(crate) fn final_height(&self) -> usize {
-        (self.blocks.len() - 1).saturating_sub(FINALITY_DEPTH)
+        (self.blocks.len() - 1).saturating_sub(self.finality_depth)
     }
 
     pub(crate) fn vault(&self, asset: AssetId) -> &Vault {

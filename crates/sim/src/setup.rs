@@ -11,7 +11,7 @@ use forebay_quantity::{
 use sha2::{Digest, Sha256};
 
 use crate::actor::Actor;
-use crate::chain::Chain;
+use crate::chain::{Chain, FINALITY_DEPTH};
 use crate::random::Random;
 use crate::vault::{Call, Sender, Vault, VaultParameters};
 use crate::world::{START_MS, World};
@@ -135,7 +135,7 @@ pub(crate) fn populate(world: &mut World) {
             .admin(Admin::AddAsset(definition, policy))
             .expect("a sound asset");
     }
-    world.chain = Chain::new(vaults, START_MS / 1_000);
+    world.chain = Chain::new(vaults, START_MS / 1_000, FINALITY_DEPTH);
     let peers = 3 + world.random.index(4);
     for number in 0..peers {
         let asset = AssetId(u16::try_from(number % assets).expect("few"));

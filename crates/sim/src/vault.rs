@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use forebay_channel::{Address, Domain, LaneId, Signature, Voucher};
+use forebay_channel::{
+    Address, CoopClose, Domain, KeyChange, LaneId, NetOff, Release, Signable, Signature, Voucher,
+    vault::SignedVoucher,
+};
 use forebay_pool::{NoticeKind, VaultFact};
 use forebay_quantity::{Amount, ChannelSerial, Timestamp};
 
@@ -11,9 +14,11 @@ use crate::signing::is_signed_by;
 pub(crate) const RAY: u128 = 1_000_000_000_000_000_000_000_000_000;
 const DAY_S: u64 = 86_400;
 const BPS: u128 = 10_000;
+/// A cohort takes newcomers as long as one part in this many is unpaid.
+const DILUTION_MAX: u128 = 1_000_000_000;
 
 /// Who sends a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sender {
     Operator,
     Account(Address),
@@ -33,8 +38,10 @@ pub(crate) enum Call {
     Deposit {
         serial: u64,
         amount: u128,
+        payout: Address,
     },
-    /// The client turns the ceiling asked for into what is added to the one that stands.
+    /// The client turns the ceiling asked for into what is added to the one that stands. A term that ends at zero
+    /// leaves the one that runs.
     Raise {
         serial: u64,
         ceiling: u128,
@@ -46,6 +53,21 @@ pub(crate) enum Call {
         amount: u128,
         signature: Signature,
     },
+    /// Of several, those that pay nothing are skipped.
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    RedeemMany(Vec<SignedVoucher>),
+    /// With the payee's signature under the channel's nonce.
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    Release(Release, Signature),
+    /// The pool's signature, then the peer's.
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    NetOff(NetOff, Signature, Signature),
+    /// The pool's signature, then the peer's.
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    CloseTogether(CoopClose, Signature, Signature),
+    /// With the other side's signature under the channel's nonce.
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    ChangeKey(KeyChange, Signature),
     StartLowering {
         serial: u64,
         lane: LaneId,
@@ -77,6 +99,11 @@ pub(crate) enum Call {
         units: u128,
     },
     PayExits,
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    ClaimExit {
+        cohort: usize,
+        member: Address,
+    },
     Accrue {
         index: u128,
     },
@@ -104,14 +131,15 @@ impl LaneBooks {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChannelBooks {
     pub(crate) closed: bool,
+    pub(crate) nonce: u16,
     pub(crate) payout: Address,
     pub(crate) pool_signer: Address,
     pub(crate) peer_signer: Address,
     pub(crate) term_end_s: u64,
     pub(crate) close_at_s: Option<u64>,
     pub(crate) new_key: Option<(Address, u64)>,
-    /// What former signers of the peer's lane signed stays good up to this.
-    pub(crate) former: BTreeMap<Address, u128>,
+    /// What a lane's former signers signed stays good up to this.
+    pub(crate) former: BTreeMap<(LaneId, Address), u128>,
     pub(crate) pool: LaneBooks,
     pub(crate) peer: LaneBooks,
 }
@@ -121,6 +149,30 @@ pub(crate) struct CohortBooks {
     pub(crate) day: u64,
     pub(crate) due_at_s: u64,
     pub(crate) unpaid: u128,
+    parts: u128,
+    /// In ray, rounded up: so that a member's share, rounded down, is not a unit short.
+    paid_per_part: u128,
+    /// What rounding up could promise beyond the money set aside, this refuses.
+    unclaimed: u128,
+    members: BTreeMap<Address, Membership>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Membership {
+    parts: u128,
+    paid_per_part_seen: u128,
+}
+
+impl CohortBooks {
+    /// Takes what a member has coming.
+    fn take_owed(&mut self, member: Address) -> u128 {
+        let membership = self.members.entry(member).or_default();
+        let rise = self.paid_per_part - membership.paid_per_part_seen;
+        membership.paid_per_part_seen = self.paid_per_part;
+        let owed = mul_div(membership.parts, rise, RAY, false).min(self.unclaimed);
+        self.unclaimed -= owed;
+        owed
+    }
 }
 
 /// What the vault is built with.
@@ -145,11 +197,10 @@ pub(crate) struct Vault {
     pub(crate) units: BTreeMap<Address, u128>,
     pub(crate) cohorts: Vec<CohortBooks>,
     pub(crate) cohort_oldest: usize,
-    unclaimed: u128,
     pub(crate) share_units: u128,
     pub(crate) channels: BTreeMap<u64, ChannelBooks>,
-    came_in: u128,
-    went_out: u128,
+    /// What everybody was paid by the vault, less what they paid in.
+    pub(crate) purses: BTreeMap<Sender, i128>,
 }
 
 type Refusal = &'static str;
@@ -165,11 +216,9 @@ impl Vault {
             units: BTreeMap::new(),
             cohorts: Vec::new(),
             cohort_oldest: 0,
-            unclaimed: 0,
             share_units: 0,
             channels: BTreeMap::new(),
-            came_in: 0,
-            went_out: 0,
+            purses: BTreeMap::new(),
         }
     }
 
@@ -201,9 +250,10 @@ impl Vault {
             .values()
             .map(|channel| channel.pool.remaining() + channel.peer.remaining())
             .sum();
+        let unclaimed: u128 = self.cohorts.iter().map(|cohort| cohort.unclaimed).sum();
         assert_eq!(
-            self.free + remaining + self.unclaimed,
-            self.came_in - self.went_out,
+            signed(self.free + remaining + unclaimed),
+            -self.purses.values().sum::<i128>(),
             "the fake of the vault lost track of money"
         );
     }
@@ -251,6 +301,9 @@ impl Vault {
                 if self.channels.contains_key(&serial) {
                     return Err("SerialUsed");
                 }
+                if [pool_signer, peer_signer, payout].contains(&Address::ZERO) {
+                    return Err("BadSigner");
+                }
                 if (allotment == 0) != (term_end_s == 0) {
                     return Err("BadTerm");
                 }
@@ -263,6 +316,7 @@ impl Vault {
                     serial,
                     ChannelBooks {
                         closed: false,
+                        nonce: 0,
                         payout,
                         pool_signer,
                         peer_signer,
@@ -297,14 +351,18 @@ impl Vault {
             Call::Deposit {
                 serial,
                 amount: added,
+                payout,
             } => {
                 let channel = self.open_channel(serial)?;
                 if channel.close_at_s.is_some() {
                     return Err("ChannelClosed");
                 }
+                if channel.payout != payout {
+                    return Err("WrongPayout");
+                }
                 channel.peer.ceiling += added;
                 let ceiling = amount(channel.peer.ceiling);
-                self.came_in += added;
+                self.receive(sender, added)?;
                 logs.push(VaultFact::PeerDeposited {
                     serial: ChannelSerial(serial),
                     ceiling,
@@ -321,8 +379,10 @@ impl Vault {
                 let added = ceiling.saturating_sub(channel.pool.ceiling);
                 channel.pool.ceiling += added;
                 let (raised, before) = (channel.pool.ceiling, channel.term_end_s);
-                channel.term_end_s = term_end_s;
-                self.term(now_s, before, term_end_s)?;
+                if term_end_s != 0 {
+                    channel.term_end_s = term_end_s;
+                    self.term(now_s, before, term_end_s)?;
+                }
                 if added != 0 {
                     self.spend_free(added)?;
                     logs.push(VaultFact::AllotmentRaised {
@@ -330,17 +390,52 @@ impl Vault {
                         ceiling: amount(raised),
                     });
                 }
-                logs.push(VaultFact::AllotmentRenewed {
-                    serial: ChannelSerial(serial),
-                    term_ends: milliseconds(term_end_s),
-                });
+                if term_end_s != 0 {
+                    logs.push(VaultFact::AllotmentRenewed {
+                        serial: ChannelSerial(serial),
+                        term_ends: milliseconds(term_end_s),
+                    });
+                }
             }
             Call::Redeem {
                 serial,
                 lane,
                 amount: most,
                 signature,
-            } => self.redeem(serial, lane, most, &signature, logs)?,
+            } => {
+                let voucher = Voucher {
+                    serial: ChannelSerial(serial),
+                    lane,
+                    amount: amount(most),
+                };
+                self.redeem(&voucher, &signature, logs)?
+            }
+            Call::RedeemMany(ref vouchers) => {
+                for SignedVoucher { voucher, signature } in vouchers {
+                    let _skipped = self.redeem(voucher, signature, logs);
+                }
+            }
+            Call::Release(ref release, ref payee) => self.release(release, payee, logs)?,
+            Call::NetOff(ref net_off, ref pool, ref peer) => {
+                self.net_off(net_off, pool, peer, logs)?
+            }
+            Call::CloseTogether(ref close, ref pool, ref peer) => {
+                self.close_together(close, pool, peer, logs)?
+            }
+            Call::ChangeKey(change, ref other) => {
+                let domain = self.parameters.domain;
+                let serial = change.serial.value();
+                let channel = self.open_channel(serial)?;
+                owner_only(channel, sender, change.lane)?;
+                let agreed = KeyChange {
+                    nonce: channel.nonce,
+                    ..change
+                };
+                let signer = signer_of(channel, change.lane.other());
+                signed_by(&domain, &agreed, other, signer)?;
+                channel.nonce += 1;
+                change_key(channel, serial, change.lane, change.signer, logs)?
+            }
             Call::StartLowering {
                 serial,
                 lane,
@@ -396,6 +491,9 @@ impl Vault {
                 let period = self.parameters.close_period_s;
                 let channel = self.open_channel(serial)?;
                 owner_only(channel, sender, LaneId::Peer)?;
+                if signer == Address::ZERO {
+                    return Err("BadSigner");
+                }
                 if channel.new_key.is_some() {
                     return Err("NoticeRuns");
                 }
@@ -412,25 +510,17 @@ impl Vault {
                 let (signer, deadline) = channel.new_key.ok_or("NoNotice")?;
                 ended(now_s, deadline)?;
                 channel.new_key = None;
-                let (former, ceiling) = (channel.peer_signer, channel.peer.ceiling);
-                let kept = channel.former.entry(former).or_insert(0);
-                *kept = ceiling.max(*kept);
-                channel.peer_signer = signer;
-                logs.push(VaultFact::KeyChanged {
-                    serial: ChannelSerial(serial),
-                    of_peer: true,
-                    signer,
-                });
+                change_key(channel, serial, LaneId::Peer, signer, logs)?
             }
             Call::DepositNote {
                 owner,
                 amount: arrived,
             } => {
+                self.receive(Sender::Account(owner), arrived)?;
                 let minted = mul_div(arrived, RAY, self.index, false);
                 if arrived < self.parameters.note_min || minted == 0 {
                     return Err("TooSmall");
                 }
-                self.came_in += arrived;
                 self.free += arrived;
                 self.units_total += minted;
                 *self.units.entry(owner).or_insert(0) += minted;
@@ -442,6 +532,11 @@ impl Vault {
             }
             Call::RequestExit { owner, units } => self.request_exit(now_s, owner, units, logs)?,
             Call::PayExits => self.pay_exits(logs)?,
+            Call::ClaimExit { cohort, member } => {
+                let of = self.cohorts.get_mut(cohort);
+                let owed = of.map_or(0, |cohort| cohort.take_owed(member));
+                self.pay(Sender::Account(member), owed);
+            }
             Call::Accrue { index } => {
                 operator_only(sender)?;
                 let elapsed = (now_s - self.accrued_at_s).min(DAY_S);
@@ -455,7 +550,7 @@ impl Vault {
                 logs.push(VaultFact::IndexRaised { index });
             }
             Call::DepositShare { amount: arrived } => {
-                self.came_in += arrived;
+                self.receive(sender, arrived)?;
                 self.free += arrived;
                 self.share_units += arrived;
                 logs.push(VaultFact::SharesDeposited {
@@ -469,7 +564,7 @@ impl Vault {
                 }
                 self.share_units -= leaves;
                 self.spend_free(leaves)?;
-                self.went_out += leaves;
+                self.pay(sender, leaves);
                 logs.push(VaultFact::SharesWithdrawn {
                     amount: amount(leaves),
                 });
@@ -478,37 +573,28 @@ impl Vault {
         Ok(())
     }
 
+    /// A closed channel has no pool signer, and nothing left to pay on the other lane.
     fn redeem(
         &mut self,
-        serial: u64,
-        lane: LaneId,
-        most: u128,
+        voucher: &Voucher,
         signature: &Signature,
         logs: &mut Vec<VaultFact>,
     ) -> Result<(), Refusal> {
         let domain = self.parameters.domain;
-        let channel = self.open_channel(serial)?;
-        let voucher = Voucher {
-            serial: ChannelSerial(serial),
-            lane,
-            amount: Amount::new(most),
-        };
-        let digest = domain.digest(&voucher);
-        let current = match lane {
-            LaneId::Pool => channel.pool_signer,
-            LaneId::Peer => channel.peer_signer,
-        };
-        let mut most = most;
-        if !is_signed_by(&digest, signature, current) {
+        let (serial, lane) = (voucher.serial, voucher.lane);
+        let channel = self.channels.get_mut(&serial.value());
+        let channel = channel.ok_or("BadSignature")?;
+        let mut most = voucher.amount.value();
+        if signed_by(&domain, voucher, signature, signer_of(channel, lane)).is_err() {
+            let digest = domain.digest(voucher);
             let former = channel
                 .former
                 .iter()
-                .find(|(signer, _)| is_signed_by(&digest, signature, **signer));
-            let (_, ceiling) = former
-                .filter(|_| lane == LaneId::Peer)
-                .ok_or("BadSignature")?;
+                .find(|((of, signer), _)| *of == lane && is_signed_by(&digest, signature, *signer));
+            let (_, ceiling) = former.ok_or("BadSignature")?;
             most = most.min(*ceiling);
         }
+        let payout = channel.payout;
         let books = lane_of(channel, lane);
         most = most.min(books.ceiling);
         if most <= books.paid {
@@ -516,10 +602,10 @@ impl Vault {
         }
         let due = most - books.paid;
         books.paid = most;
-        let (serial, paid) = (ChannelSerial(serial), Amount::new(most));
+        let paid = Amount::new(most);
         match lane {
             LaneId::Pool => {
-                self.went_out += due;
+                self.pay(Sender::Account(payout), due);
                 logs.push(VaultFact::PoolPaid { serial, paid });
             }
             LaneId::Peer => {
@@ -542,7 +628,45 @@ impl Vault {
         let (announced, deadline) = books.lowering.ok_or("NoNotice")?;
         ended(now_s, deadline)?;
         books.lowering = None;
-        let ceiling = announced.max(books.paid).min(books.ceiling);
+        self.lower(serial, lane, announced, false, logs)?;
+        Ok(())
+    }
+
+    fn release(
+        &mut self,
+        release: &Release,
+        payee: &Signature,
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<(), Refusal> {
+        let domain = self.parameters.domain;
+        let serial = release.serial.value();
+        let channel = self.channels.get_mut(&serial).ok_or("BadSignature")?;
+        let agreed = Release {
+            nonce: channel.nonce,
+            ..*release
+        };
+        let signer = signer_of(channel, release.lane.other());
+        signed_by(&domain, &agreed, payee, signer)?;
+        channel.nonce += 1;
+        match self.lower(serial, release.lane, release.ceiling.value(), true, logs)? {
+            0 => Err("CeilingNotLower"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lowers to `max(ceiling, paid)`; gives what went back to where the ceiling came from.
+    fn lower(
+        &mut self,
+        serial: u64,
+        lane: LaneId,
+        ceiling: u128,
+        released: bool,
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<u128, Refusal> {
+        let channel = self.channels.get_mut(&serial).ok_or("ChannelClosed")?;
+        let payout = channel.payout;
+        let books = lane_of(channel, lane);
+        let ceiling = ceiling.max(books.paid).min(books.ceiling);
         let freed = books.ceiling - ceiling;
         books.ceiling = ceiling;
         let (serial, ceiling) = (ChannelSerial(serial), Amount::new(ceiling));
@@ -552,19 +676,76 @@ impl Vault {
                 logs.push(VaultFact::AllotmentLowered {
                     serial,
                     ceiling,
-                    released: false,
+                    released,
                 });
             }
             LaneId::Peer => {
-                self.went_out += freed;
+                self.pay(Sender::Account(payout), freed);
                 logs.push(VaultFact::PeerWithdrew {
                     serial,
                     ceiling,
-                    released: false,
+                    released,
                 });
             }
         }
+        Ok(freed)
+    }
+
+    /// A running notice announced what would remain, and a net-off does not take from it.
+    fn net_off(
+        &mut self,
+        net_off: &NetOff,
+        pool: &Signature,
+        peer: &Signature,
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<(), Refusal> {
+        let amount = net_off.amount.value();
+        if amount == 0 {
+            return Err("ZeroAmount");
+        }
+        let domain = self.parameters.domain;
+        let channel = self.channels.get_mut(&net_off.serial.value());
+        let channel = channel.ok_or("BadSignature")?;
+        signed_by(&domain, net_off, pool, channel.pool_signer)?;
+        signed_by(&domain, net_off, peer, channel.peer_signer)?;
+        let stated = (net_off.pool_paid.value(), net_off.peer_paid.value());
+        if stated != (channel.pool.paid, channel.peer.paid) {
+            return Err("WrongPaid");
+        }
+        for books in [&mut channel.pool, &mut channel.peer] {
+            books.ceiling += amount;
+            books.paid += amount;
+            if let Some((announced, _)) = &mut books.lowering {
+                *announced += amount;
+            }
+        }
+        logs.push(VaultFact::NettedOff {
+            serial: net_off.serial,
+            amount: net_off.amount,
+        });
         Ok(())
+    }
+
+    fn close_together(
+        &mut self,
+        close: &CoopClose,
+        pool: &Signature,
+        peer: &Signature,
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<(), Refusal> {
+        let domain = self.parameters.domain;
+        let serial = close.serial.value();
+        let channel = self.channels.get(&serial).ok_or("BadSignature")?;
+        signed_by(&domain, close, pool, channel.pool_signer)?;
+        signed_by(&domain, close, peer, channel.peer_signer)?;
+        let (pool_paid, peer_paid) = (close.pool_paid.value(), close.peer_paid.value());
+        if pool_paid < channel.pool.paid || peer_paid < channel.peer.paid {
+            return Err("BelowPaid");
+        }
+        if pool_paid > channel.pool.ceiling || peer_paid > channel.peer.ceiling {
+            return Err("AboveCeiling");
+        }
+        self.close(serial, pool_paid, peer_paid, logs)
     }
 
     fn finish_close(
@@ -575,14 +756,29 @@ impl Vault {
     ) -> Result<(), Refusal> {
         let channel = self.open_channel(serial)?;
         ended(now_s, channel.close_at_s.ok_or("NoNotice")?)?;
-        let (freed, returned) = (channel.pool.remaining(), channel.peer.remaining());
+        let (pool_paid, peer_paid) = (channel.pool.paid, channel.peer.paid);
+        self.close(serial, pool_paid, peer_paid, logs)
+    }
+
+    /// A closed channel has no pool signer; its peer's stays.
+    fn close(
+        &mut self,
+        serial: u64,
+        pool_paid: u128,
+        peer_paid: u128,
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<(), Refusal> {
+        let channel = self.open_channel(serial)?;
+        let (pool, peer) = (channel.pool, channel.peer);
         channel.closed = true;
         channel.close_at_s = None;
-        channel.pool.ceiling = channel.pool.paid;
-        channel.peer.ceiling = channel.peer.paid;
-        let (pool_paid, peer_paid) = (channel.pool.paid, channel.peer.paid);
-        self.free += freed;
-        self.went_out += returned;
+        channel.pool_signer = Address::ZERO;
+        (channel.pool.ceiling, channel.pool.paid) = (pool_paid, pool_paid);
+        (channel.peer.ceiling, channel.peer.paid) = (peer_paid, peer_paid);
+        let payout = channel.payout;
+        self.free += (peer_paid - peer.paid) + (pool.ceiling - pool_paid);
+        let to_peer = (pool_paid - pool.paid) + (peer.ceiling - peer_paid);
+        self.pay(Sender::Account(payout), to_peer);
         logs.push(VaultFact::ChannelClosed {
             serial: ChannelSerial(serial),
             pool_paid: Amount::new(pool_paid),
@@ -599,7 +795,10 @@ impl Vault {
         logs: &mut Vec<VaultFact>,
     ) -> Result<(), Refusal> {
         let held = self.units.get(&owner).copied().unwrap_or(0);
-        if units == 0 || units > held {
+        if units == 0 {
+            return Err("ZeroAmount");
+        }
+        if units > held {
             return Err("NotEnoughUnits");
         }
         if units != held && mul_div(units, self.index, RAY, false) < self.parameters.note_min {
@@ -607,19 +806,32 @@ impl Vault {
         }
         self.units.insert(owner, held - units);
         let day = now_s / DAY_S;
-        let joins = self
-            .cohorts
-            .last()
-            .is_some_and(|last| last.day == day && last.unpaid != 0);
+        let joins = self.cohorts.last().is_some_and(|last| {
+            let open = last.day == day && last.unpaid != 0;
+            open && last.parts <= last.unpaid * DILUTION_MAX
+        });
         if !joins {
             self.cohorts.push(CohortBooks {
                 day,
                 due_at_s: now_s + self.parameters.exit_notice_s,
                 unpaid: 0,
+                parts: 0,
+                paid_per_part: 0,
+                unclaimed: 0,
+                members: BTreeMap::new(),
             });
         }
         let number = self.cohorts.len() - 1;
-        self.cohorts[number].unpaid += units;
+        let joined = &mut self.cohorts[number];
+        let owed = joined.take_owed(owner);
+        let parts = match joined.parts {
+            0 => units,
+            parts => mul_div(units, parts, joined.unpaid, false),
+        };
+        joined.members.entry(owner).or_default().parts += parts;
+        joined.parts += parts;
+        joined.unpaid += units;
+        self.pay(Sender::Account(owner), owed);
         logs.push(VaultFact::ExitRequested {
             owner,
             cohort: u64::try_from(number).expect("usize fits u64"),
@@ -647,8 +859,10 @@ impl Vault {
         }
         self.units_total -= burnt;
         self.spend_free(worth)?;
-        self.unclaimed += worth;
-        self.cohorts[oldest].unpaid -= burnt;
+        let paying = &mut self.cohorts[oldest];
+        paying.unpaid -= burnt;
+        paying.paid_per_part += mul_div(worth, RAY, paying.parts, true);
+        paying.unclaimed += worth;
         if burnt == unpaid {
             self.cohort_oldest += 1;
         }
@@ -658,6 +872,18 @@ impl Vault {
             amount: Amount::new(worth),
         });
         Ok(())
+    }
+
+    fn receive(&mut self, from: Sender, amount: u128) -> Result<(), Refusal> {
+        if amount == 0 {
+            return Err("ZeroAmount");
+        }
+        *self.purses.entry(from).or_insert(0) -= signed(amount);
+        Ok(())
+    }
+
+    fn pay(&mut self, to: Sender, amount: u128) {
+        *self.purses.entry(to).or_insert(0) += signed(amount);
     }
 
     fn spend_free(&mut self, amount: u128) -> Result<(), Refusal> {
@@ -699,6 +925,51 @@ fn lane_of(channel: &mut ChannelBooks, lane: LaneId) -> &mut LaneBooks {
     }
 }
 
+fn signer_of(channel: &ChannelBooks, lane: LaneId) -> Address {
+    match lane {
+        LaneId::Pool => channel.pool_signer,
+        LaneId::Peer => channel.peer_signer,
+    }
+}
+
+/// Nobody signs for address zero.
+fn signed_by(
+    domain: &Domain,
+    message: &impl Signable,
+    signature: &Signature,
+    signer: Address,
+) -> Result<(), Refusal> {
+    let good = signer != Address::ZERO && is_signed_by(&domain.digest(message), signature, signer);
+    if good { Ok(()) } else { Err("BadSignature") }
+}
+
+/// The former signer's vouchers stay good up to today's ceiling.
+fn change_key(
+    channel: &mut ChannelBooks,
+    serial: u64,
+    lane: LaneId,
+    signer: Address,
+    logs: &mut Vec<VaultFact>,
+) -> Result<(), Refusal> {
+    if signer == Address::ZERO {
+        return Err("BadSigner");
+    }
+    let former = signer_of(channel, lane);
+    let ceiling = lane_of(channel, lane).ceiling;
+    let kept = channel.former.entry((lane, former)).or_insert(0);
+    *kept = ceiling.max(*kept);
+    match lane {
+        LaneId::Pool => channel.pool_signer = signer,
+        LaneId::Peer => channel.peer_signer = signer,
+    }
+    logs.push(VaultFact::KeyChanged {
+        serial: ChannelSerial(serial),
+        of_peer: lane == LaneId::Peer,
+        signer,
+    });
+    Ok(())
+}
+
 fn operator_only(sender: Sender) -> Result<(), Refusal> {
     match sender {
         Sender::Operator => Ok(()),
@@ -726,6 +997,10 @@ fn ended(now_s: u64, deadline_s: u64) -> Result<(), Refusal> {
 
 fn milliseconds(seconds: u64) -> Timestamp {
     Timestamp(seconds * 1_000)
+}
+
+fn signed(amount: u128) -> i128 {
+    i128::try_from(amount).expect("simulated amounts are far from 128 bits")
 }
 
 fn mul_div(a: u128, b: u128, divisor: u128, up: bool) -> u128 {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::actor::Actor;
 use crate::adapter::{Adapter, Report};
 use crate::auditor::{Auditor, variant};
-use crate::chain::Chain;
+use crate::chain::{Chain, FINALITY_DEPTH};
 use crate::counts::Counts;
 use crate::process::Process;
 use crate::random::Random;
@@ -117,7 +117,7 @@ impl World {
         let mut world = Self {
             adapter: Adapter::new(genesis.pool_signer),
             process,
-            chain: Chain::new(Vec::new(), START_MS / 1_000),
+            chain: Chain::new(Vec::new(), START_MS / 1_000, FINALITY_DEPTH),
             random,
             calm: false,
             now: START_MS,
