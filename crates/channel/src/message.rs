@@ -12,11 +12,11 @@ use crate::Address;
 /// Name of the protocol-data entry.
 pub const PROTOCOL: &str = "forebay";
 
-/// The largest message taken, in bytes: a resume of 8,192 requests.
+/// The largest message taken, in bytes: the answer to a resume of [`RESUME_MAX`] requests, all of them fulfilled.
 pub const MESSAGE_MAX: usize = 40_960;
 
 /// The most requests or answers in one resume.
-pub const RESUME_MAX: usize = 8_192;
+pub const RESUME_MAX: usize = 1_024;
 
 /// One message. New variants go to the end; an unknown one is answered by an error and changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -6,6 +6,8 @@ mod price;
 
 pub(crate) use packet::PacketLegs;
 
+use alloc::collections::VecDeque;
+
 use forebay_channel::{Channel, LaneId, Signature, Step};
 use forebay_ledger::{Leg, Limits};
 use forebay_quantity::{
@@ -146,6 +148,7 @@ fn add_peer(
         prepaid: Amount::ZERO,
         in_flight: 0,
         demands: PeerDemands::default(),
+        answers: VecDeque::new(),
     });
     state.routes.add_child(name, id);
 }

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use forebay_channel::vault::{Head, SignedVoucher, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, RESUME_MAX, Signature, Step,
-    Terms, Verified, Voucher,
+    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Phase, RESUME_MAX, Signature,
+    Step, Terms, Verified, Voucher,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Timestamp};
@@ -21,6 +21,8 @@ use super::state::{State, is_notice};
 const WAITING_MAX: usize = 1_024;
 /// Packets in flight each way: what one resume can ask for.
 const IN_FLIGHT_MAX: usize = RESUME_MAX;
+/// No packet is remembered longer: twice what any pool holds one.
+const EXPIRY_MAX_MS: u64 = 120_000;
 /// An answer is kept this long after its packet expired, for a pool whose clock is behind.
 const ANSWER_KEPT_MS: u64 = 5_000;
 /// Unanswered prepares are asked for again this long after they expired, and then as often.
@@ -650,7 +652,8 @@ impl Core {
         if self.state.incoming.contains_key(&request) {
             return;
         }
-        if let Some(answer) = self.state.answers.get(&request) {
+        let known = self.state.answers.get(&request);
+        if let Some(answer) = known.filter(|answer| answer.expires_at == view.expires_at) {
             return self
                 .effects
                 .push(Effect::AnswerPool(request, answer.packet.clone()));
@@ -673,6 +676,9 @@ impl Core {
     fn refusal(&self, now: Timestamp, view: &PrepareView<'_>) -> Option<(ErrorCode, &'static str)> {
         if view.expires_at <= now {
             return Some((ErrorCode::R00TransferTimedOut, "expired on arrival"));
+        }
+        if view.expires_at.0 > now.0.saturating_add(EXPIRY_MAX_MS) {
+            return Some((ErrorCode::F00BadRequest, "it expires too far ahead"));
         }
         if !self.software_up {
             return Some((
@@ -838,7 +844,7 @@ impl Core {
                 .state
                 .channel
                 .as_ref()
-                .is_none_or(|channel| !channel.is_live());
+                .is_none_or(|channel| channel.phase() == Phase::Closed);
             return free && peer_signer == self.policy.signer && peer_payout == self.policy.payout;
         }
         let ours = self.state.channel.as_ref().map(|channel| channel.serial());

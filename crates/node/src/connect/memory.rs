@@ -17,6 +17,9 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 /// Frames between two snapshots: what is read again in a fraction of a second.
 const SNAPSHOT_FRAMES: u64 = 50_000;
 
+/// An event may hold an answer of 32 KiB: this many fit a frame whatever they hold.
+const EVENTS_PER_FRAME: usize = 64;
+
 /// Why the memory cannot be opened.
 #[derive(Debug, Error)]
 pub enum MemoryFault {
@@ -70,14 +73,16 @@ impl Memory {
         if events.is_empty() {
             return Ok(());
         }
-        let count = u32::try_from(events.len()).expect("a batch is small");
-        self.journal.append_with(|out| {
-            out.extend_from_slice(&count.to_le_bytes());
-            for event in events {
-                borsh::to_writer(&mut *out, event).expect("memory takes every byte");
-            }
-        })?;
-        self.frames += 1;
+        for part in events.chunks(EVENTS_PER_FRAME) {
+            let count = u32::try_from(part.len()).expect("a part is small");
+            self.journal.append_with(|out| {
+                out.extend_from_slice(&count.to_le_bytes());
+                for event in part {
+                    borsh::to_writer(&mut *out, event).expect("memory takes every byte");
+                }
+            })?;
+            self.frames += 1;
+        }
         self.journal.sync()
     }
 

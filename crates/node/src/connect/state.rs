@@ -162,6 +162,8 @@ impl State {
                 condition,
             } => {
                 self.received_pending = self.received_pending.saturating_add(Amount::from(*amount));
+                // The pool numbers packets anew after a while: an answer of the former one is none of this.
+                self.answers.remove(request);
                 let taken = Incoming {
                     amount: *amount,
                     expires_at: *expires_at,
@@ -263,6 +265,19 @@ impl State {
             .filter(|channel| channel.serial() == serial)
     }
 
+    /// A new channel's lanes begin at zero: what the former one paid is settled and counts no more.
+    fn settle_former_channel(&mut self) {
+        let Some(former) = &self.channel else { return };
+        let factor = self.factor();
+        let settled = |paid: Amount| Amount::new(paid.value() / factor);
+        let (sent, received) = (
+            settled(former.outgoing.paid()),
+            settled(former.incoming.paid()),
+        );
+        self.sent = self.sent.saturating_sub(sent);
+        self.received = self.received.saturating_sub(received);
+    }
+
     fn absorb_final(&mut self, fact: &VaultFact) {
         if let VaultFact::Opened {
             serial,
@@ -271,6 +286,7 @@ impl State {
             ..
         } = *fact
         {
+            self.settle_former_channel();
             let mut channel = Channel::new(serial, LaneId::Pool, pool_signer);
             channel.opened();
             self.channel = Some(channel);
@@ -295,6 +311,12 @@ impl State {
                 paid,
                 ..
             } => channel.outgoing.paid_is(paid),
+            VaultFact::Lowered {
+                lane: LaneId::Pool,
+                ceiling,
+                released: true,
+                ..
+            } => channel.incoming.released(ceiling),
             VaultFact::Lowered {
                 lane: LaneId::Pool,
                 ceiling,

@@ -195,6 +195,8 @@ impl Core {
     fn take(&mut self, wall: Timestamp, input: Input) -> usize {
         match input {
             Input::Packets(batch) => return self.take_packets(wall, batch),
+            // What the state says now was never made durable: no link may hear of it, least of all a voucher [I7].
+            Input::LinkUp { .. } if self.is_failed() => {}
             Input::LinkUp {
                 peer,
                 link,

@@ -1,5 +1,6 @@
 //! The `forebay` sub-protocol on a peer's link: keys, terms, vouchers, and what became of requests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_chain_evm::FastVerifier;
@@ -248,9 +249,11 @@ fn payer(state: &State, peer: PeerId) -> Option<Address> {
 fn resumed(state: &State, peer: PeerId, requests: &[u32]) -> PeerMessage {
     let mut fulfilled = Vec::new();
     let mut pending = Vec::new();
+    // Collected once: a request id that came again keeps its newest answer.
+    let answers: BTreeMap<u32, [u8; 32]> = state.answers_of(peer).collect();
     for &request in requests {
-        if let Some(preimage) = state.answer(peer, request) {
-            fulfilled.push((request, preimage));
+        if let Some(preimage) = answers.get(&request) {
+            fulfilled.push((request, *preimage));
         } else if state.waits(peer, request) {
             pending.push(request);
         }

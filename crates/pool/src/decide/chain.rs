@@ -108,7 +108,12 @@ fn plausible(state: &State, seen: &ChainFact) -> Result<(), Rejection> {
         channel.map(|channel| (channel.outgoing.paid(), channel.outgoing.ceiling()))
     };
     let leaves = match &seen.fact {
-        VaultFact::ExitPaid { amount, .. } | VaultFact::SharesWithdrawn { amount } => *amount,
+        VaultFact::ExitPaid { amount, .. } | VaultFact::SharesWithdrawn { amount } => {
+            if *amount > asset.chain_free() {
+                return Err(Rejection::BadFact("more left the vault than was free"));
+            }
+            *amount
+        }
         VaultFact::PoolPaid { serial, paid } => match lane_paid(serial) {
             Some((_, ceiling)) if *paid > ceiling => {
                 return Err(Rejection::BadFact("a lane paid above its ceiling"));
@@ -119,8 +124,21 @@ fn plausible(state: &State, seen: &ChainFact) -> Result<(), Rejection> {
         VaultFact::ChannelClosed {
             serial, pool_paid, ..
         } => match lane_paid(serial) {
+            Some((_, ceiling)) if *pool_paid > ceiling => {
+                return Err(Rejection::BadFact("a lane closed above its ceiling"));
+            }
             Some((before, _)) => pool_paid.saturating_sub(before),
             None => Amount::ZERO,
+        },
+        VaultFact::AllotmentLowered {
+            serial, ceiling, ..
+        } => match lane_paid(serial) {
+            Some((_, before)) if *ceiling > before => {
+                return Err(Rejection::BadFact(
+                    "an allotment lowered to more than it was",
+                ));
+            }
+            Some(_) | None => Amount::ZERO,
         },
         VaultFact::AllotmentRaised { serial, ceiling } => match lane_paid(serial) {
             Some((_, before)) if ceiling.saturating_sub(before) > asset.chain_free() => {
@@ -138,7 +156,6 @@ fn plausible(state: &State, seen: &ChainFact) -> Result<(), Rejection> {
         | VaultFact::PeerDeposited { .. }
         | VaultFact::PeerWithdrew { .. }
         | VaultFact::AllotmentRenewed { .. }
-        | VaultFact::AllotmentLowered { .. }
         | VaultFact::PeerPaid { .. }
         | VaultFact::NoticeGiven { .. }
         | VaultFact::NoticeDropped { .. }

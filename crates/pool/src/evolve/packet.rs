@@ -4,7 +4,7 @@ use forebay_ledger::{Balance, Leg};
 use forebay_quantity::{Amount, Milliseconds, PacketId, PeerId};
 
 use crate::event::Event;
-use crate::state::{Answer, Packet, State, bounds};
+use crate::state::{Packet, State, bounds};
 
 /// The linked legs of a packet; at most three.
 pub(crate) struct PacketLegs {
@@ -119,14 +119,11 @@ pub(super) fn fulfilled(state: &mut State, id: PacketId, preimage: [u8; 32]) {
     }
     release_fee(state, &packet);
     use_up_prepayment(state, packet.in_peer, Amount::from(packet.amount_in));
-    if state.answers.len() == bounds::ANSWERS_MAX {
-        state.answers.pop_front();
+    let answers = &mut state.peer_mut(packet.in_peer).answers;
+    if answers.len() == bounds::ANSWERS_MAX {
+        answers.pop_front();
     }
-    state.answers.push_back(Answer {
-        peer: packet.in_peer,
-        request: packet.in_request,
-        preimage,
-    });
+    answers.push_back((packet.in_request, preimage));
 }
 
 pub(super) fn rejected(state: &mut State, id: PacketId) {

@@ -22,5 +22,5 @@ pub const COHORTS_MAX: usize = 4_096;
 pub const EXPIRED_PER_TICK_MAX: usize = 4_096;
 /// The longest that a packet may be held, in milliseconds: the expiry wheel's horizon, less a bucket.
 pub const HOLD_MAX_MS: u64 = 60_000;
-/// Fulfilled packets remembered for a peer that reconnects: more than any link has in flight.
-pub const ANSWERS_MAX: usize = 1 << 15;
+/// Fulfilled packets remembered of each peer, in case it reconnects: more than its link should have in flight.
+pub const ANSWERS_MAX: usize = 1 << 13;

@@ -47,14 +47,6 @@ pub struct Genesis {
     pub first_serial: ChannelSerial,
 }
 
-/// A fulfilled packet, remembered for the sender in case the link broke before it heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Answer {
-    pub(crate) peer: PeerId,
-    pub(crate) request: u32,
-    pub(crate) preimage: [u8; 32],
-}
-
 /// The rate of a pair and the part of its spread that no packet changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Pair {
@@ -74,8 +66,6 @@ pub struct State {
     pub(crate) routes: Routes,
     /// Row: asset paid in; column: asset paid out.
     pub(crate) pairs: Vec<Option<Pair>>,
-    /// The last fulfilled packets, oldest first.
-    pub(crate) answers: VecDeque<Answer>,
     pub(crate) serials: BTreeMap<ChannelSerial, PeerId>,
     pub(crate) next_serial: ChannelSerial,
     pub(crate) demands: BTreeMap<EffectId, ChainRequest>,
@@ -98,7 +88,6 @@ impl Default for State {
             packets: Packets::new(),
             routes: Routes::default(),
             pairs: Vec::new(),
-            answers: VecDeque::new(),
             serials: BTreeMap::new(),
             next_serial: ChannelSerial(0),
             demands: BTreeMap::new(),
@@ -207,7 +196,7 @@ impl State {
         let mut state: Self = borsh::from_slice(bytes).ok()?;
         #[cfg(feature = "planted-bugs")]
         if forebay_quantity::planted::is(forebay_quantity::planted::Bug::AnswersLost) {
-            state.answers.clear();
+            state.peers.iter_mut().for_each(|peer| peer.answers.clear());
         }
         state.routes.rebuild(&state.peers);
         state.requests = state
@@ -220,12 +209,16 @@ impl State {
 
     /// The preimage that answered a peer's request, while it is remembered.
     pub fn answer(&self, peer: PeerId, request: u32) -> Option<[u8; 32]> {
-        let newest = self
-            .answers
-            .iter()
-            .rev()
-            .find(|answer| answer.peer == peer && answer.request == request);
-        newest.map(|answer| answer.preimage)
+        let answers = self.peer(peer)?.answers.iter().rev();
+        let mut newest = answers.filter(|(answered, _)| *answered == request);
+        newest.next().map(|(_, preimage)| *preimage)
+    }
+
+    /// The last fulfilled requests of a peer with their preimages, oldest first.
+    pub fn answers_of(&self, peer: PeerId) -> impl Iterator<Item = (u32, [u8; 32])> {
+        self.peer(peer)
+            .into_iter()
+            .flat_map(|peer| peer.answers.iter().copied())
     }
 
     /// Whether a peer's request still waits for the next hop.

@@ -1,5 +1,6 @@
 //! A peer: one account of a connector, in one asset, with its lanes and limits.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -91,6 +92,8 @@ pub struct Peer {
     /// Packets of it in flight.
     pub in_flight: u32,
     pub(crate) demands: PeerDemands,
+    /// Its last fulfilled requests with their preimages, oldest first: for a link that broke before it heard.
+    pub(crate) answers: VecDeque<(u32, [u8; 32])>,
 }
 
 impl Peer {
