@@ -2,7 +2,7 @@
 
 use forebay_channel::vault::{Head, Place, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Terms, Voucher,
+    Address, Channel, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Terms, Voucher,
 };
 use forebay_ilp::{Address as IlpAddress, FulfillView, PacketView, PrepareView};
 use forebay_quantity::{
@@ -565,6 +565,50 @@ fn duplicate_and_late_answers_change_nothing() {
     assert_eq!(world.run(Command::Tick), "to pool 6 R00");
     assert_eq!(world.software_fulfills(6, 1), "");
     assert_eq!(world.core.state().received, Amount::new(20));
+}
+
+/// Found by reading: packet numbers come again, and the answer of the former packet was given to the new one.
+#[test]
+fn a_number_that_comes_again_is_a_new_packet() {
+    let mut world = World::ready();
+    world.raised(1_000);
+    world.pool_sends(5, 10);
+    assert_eq!(world.software_fulfills(5, 1), "to pool 5 fulfill");
+    let packet = prepare(10, 1, Timestamp(EXPIRES.0 + 1));
+    let view = PrepareView::parse(&packet).expect("a prepare");
+    let effects = world.run(Command::PoolPrepare(5, &packet, view));
+    assert!(world.core.state().incoming.contains_key(&5), "{effects}");
+    assert!(world.core.state().answers.is_empty());
+    world.killed();
+}
+
+/// Found by reading: on a second channel everything ever sent was paid for once more.
+#[test]
+fn a_second_channel_opens_after_the_first_is_closed_and_pays_for_nothing_again() {
+    let mut world = World::ready();
+    world.software_sends(1, 20);
+    world.pool_fulfills(1, 1);
+    let channel = world.core.state().channel.as_ref().expect("a channel");
+    let paid = channel.outgoing.promised();
+    let second = forebay_quantity::ChannelSerial(SERIAL.0 + 1);
+    let opened = VaultFact::Opened {
+        serial: second,
+        pool_signer: world.pool_key.address(),
+        peer_signer: world.policy.signer,
+        peer_payout: world.policy.payout,
+    };
+    world.fact(opened);
+    let serial = |world: &World| world.core.state().channel.as_ref().map(Channel::serial);
+    assert_eq!(serial(&world), Some(SERIAL), "the first still stands");
+    world.fact(VaultFact::Closed {
+        serial: SERIAL,
+        pool_paid: Amount::ZERO,
+        peer_paid: paid,
+    });
+    world.fact(opened);
+    assert_eq!(serial(&world), Some(second));
+    assert_eq!(world.core.state().sent, Amount::ZERO);
+    world.killed();
 }
 
 #[test]
