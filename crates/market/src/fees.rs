@@ -60,9 +60,11 @@ impl FeeRelease {
         let released = self.release(now);
         let before = self.locked;
         let total = before.saturating_add(fee);
-        // A release that rounded to nothing left its time unspent; the new fee's span is counted from there too.
-        let added_span = finely(window) + finely(now.since(self.released_at));
-        self.span = weighted_mean_ceil(self.span, before, added_span, total);
+        // A release that rounded to nothing left its time unspent. It is spent here: the new fee has not waited for it,
+        // and what it would have given is less than a unit.
+        self.span -= finely(now.since(self.released_at));
+        self.released_at = self.released_at.max(now);
+        self.span = weighted_mean_ceil(self.span, before, finely(window), total);
         self.locked = total;
         released
     }
