@@ -1,5 +1,5 @@
 'use strict'
-// Writes spec/vectors/ilp-packets.json, ilp-btp.json and ilp-ildcp.json: what Interledger's own npm packages encode and
+// Writes spec/vectors/ilp-packets.json, ilp-btp.json, ilp-ildcp.json and ilp-ccp.json: what Interledger's own npm packages encode and
 // refuse. `node vectors.cjs` writes them, `node vectors.cjs --check` exits 1 when a committed file differs.
 const fs = require('fs')
 const path = require('path')
@@ -7,6 +7,7 @@ const ilp = require('ilp-packet')
 const dates = require('ilp-packet/dist/utils/date')
 const btp = require('btp-packet')
 const ildcp = require('ilp-protocol-ildcp')
+const ccp = require('ilp-protocol-ccp')
 
 const folder = path.join(__dirname, '..', '..', 'spec', 'vectors')
 
@@ -285,12 +286,109 @@ function refusedResponses () {
   ].map(([name, packet]) => ({ name, ilp_protocol_ildcp: verdict(() => ildcp.deserializeIldcpResponse(packet)), packet: bytes(packet) }))
 }
 
+// ---- CCP ------------------------------------------------------------------------------------------------------------
+
+const table = (seed) => sequence(16, seed).toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+const wire = (uuid) => uuid.replace(/-/g, '')
+
+function controls () {
+  return [
+    ['first request', { mode: 1, lastKnownRoutingTableId: table(0), lastKnownEpoch: 0, features: [] }],
+    ['stop', { mode: 0, lastKnownRoutingTableId: table(3), lastKnownEpoch: 7, features: [] }],
+    ['last epoch', { mode: 1, lastKnownRoutingTableId: table(5), lastKnownEpoch: 4294967295, features: [] }],
+    ['two features', { mode: 1, lastKnownRoutingTableId: table(5), lastKnownEpoch: 9, features: ['foo', 'größe'] }]
+  ].map(([name, request]) => ({
+    name,
+    mode: request.mode,
+    table: wire(request.lastKnownRoutingTableId),
+    epoch: request.lastKnownEpoch,
+    features: request.features.length,
+    data: bytes(ccp.serializeCcpRouteControlRequestPayload(request))
+  }))
+}
+
+function updates () {
+  const head = { routingTableId: table(7), currentEpochIndex: 52, fromEpochIndex: 46, toEpochIndex: 50, holdDownTime: 45000, speaker: 'example.alice' }
+  const route = (prefix, path = [], props = []) => ({ prefix, path, auth: sequence(32, prefix.length + 1), props })
+  const property = (id, value, flags = {}) => ({ id, value, isOptional: false, isTransitive: false, isPartial: false, isUtf8: typeof value === 'string', ...flags })
+  return [
+    ['heartbeat', { fromEpochIndex: 52, toEpochIndex: 52 }, [], []],
+    ['one route', {}, [route('example.prefix1', ['example.prefix1'])], []],
+    ['routes and withdrawals', {}, [route('example.prefix1', ['example.alice', 'example.prefix1']), route('example.prefix2', ['example.alice', 'example.bob', 'example.prefix2'])], ['example.prefix3', 'example.prefix4']],
+    ['withdrawals alone', {}, [], ['g.a', 'g.b.c']],
+    ['the default route and a bare scheme', {}, [route('', ['g.parent']), route('g', ['g.parent'])], ['', 'test']],
+    ['no path', {}, [route('g.static')], []],
+    ['a path of 32', {}, [route('g.far', Array.from({ length: 32 }, (_, at) => `g.hop${at}`))], []],
+    ['a prefix of 200', {}, [route(`g.${'p'.repeat(198)}`, ['g.a'])], [`g.${'w'.repeat(198)}`]],
+    ['150 routes', { speaker: 'g.many', fromEpochIndex: 0, toEpochIndex: 150, currentEpochIndex: 4294967295, holdDownTime: 4294967295 }, Array.from({ length: 150 }, (_, at) => route(`g.r${at}`, ['g.many'])), []],
+    ['properties', {}, [route('example.prefix1', ['example.alice'], [property(0, Buffer.alloc(0)), property(1, 'hello world', { isOptional: true, isTransitive: true, isPartial: true }), property(65535, filled(300), { isOptional: true })]), route('example.prefix2', ['example.alice'])], ['example.prefix3']]
+  ].map(([name, change, newRoutes, withdrawnRoutes]) => {
+    const request = { ...head, ...change, newRoutes, withdrawnRoutes }
+    return {
+      name,
+      table: wire(request.routingTableId),
+      current_epoch: request.currentEpochIndex,
+      from_epoch: request.fromEpochIndex,
+      to_epoch: request.toEpochIndex,
+      hold_down_ms: request.holdDownTime,
+      speaker: request.speaker,
+      routes: newRoutes.map((one) => ({ prefix: one.prefix, path: one.path, auth: bytes(one.auth), properties: one.props.length })),
+      withdrawn: withdrawnRoutes,
+      data: bytes(ccp.serializeCcpRouteUpdateRequestPayload(request))
+    }
+  })
+}
+
+// The packages stamp their prepares by the clock: only the fields that do not depend on it are kept.
+function routePrepares () {
+  const control = ccp.constructCcpRouteControlRequest({ mode: 1, lastKnownRoutingTableId: table(0), lastKnownEpoch: 0, features: [] })
+  const update = ccp.constructCcpRouteUpdateRequest({ routingTableId: table(7), currentEpochIndex: 0, fromEpochIndex: 0, toEpochIndex: 0, holdDownTime: 0, speaker: 'g.a', newRoutes: [], withdrawnRoutes: [] })
+  const expiresAt = moment('2026-11-22T13:31:07.042Z')
+  return [['control', control], ['update', update]].map(([kind, request]) => ({
+    kind,
+    expires_at_ms: String(expiresAt.getTime()),
+    data: bytes(request.data),
+    packet: bytes(ilp.serializeIlpPrepare({ ...request, expiresAt }))
+  }))
+}
+
+function refusedRouteMessages () {
+  const control = ccp.serializeCcpRouteControlRequestPayload({ mode: 1, lastKnownRoutingTableId: table(5), lastKnownEpoch: 9, features: ['foo'] })
+  const request = { routingTableId: table(7), currentEpochIndex: 52, fromEpochIndex: 46, toEpochIndex: 50, holdDownTime: 45000, speaker: 'g.speaker', newRoutes: [{ prefix: 'g.prefix', path: ['g.hop'], auth: sequence(32), props: [] }], withdrawnRoutes: ['g.gone'] }
+  const update = ccp.serializeCcpRouteUpdateRequestPayload(request)
+  const changed = (from, at, hex) => { const copy = Buffer.from(from); Buffer.from(hex, 'hex').copy(copy, at); return copy }
+  const at = (text) => update.indexOf(text)
+  const written = (change) => ccp.serializeCcpRouteUpdateRequestPayload({ ...request, ...change })
+  const cases = [
+    ['control', 'empty', Buffer.alloc(0)],
+    ['control', 'mode 2', changed(control, 0, '02')],
+    ['control', 'feature past the end', changed(control, 23, '7f')],
+    ['control', 'count of no bytes', changed(control, 21, '00')],
+    ['update', 'empty', Buffer.alloc(0)],
+    ['update', 'speaker of no scheme', written({ speaker: 'nobody' })],
+    ['update', 'speaker of a GiB', changed(update, 32, '8440000000')],
+    ['update', 'prefix with a space', changed(update, at('g.prefix') + 3, '20')],
+    ['update', 'prefix past the end', changed(update, at('g.prefix') - 1, '7f')],
+    ['update', 'hop of no scheme', changed(update, at('g.hop'), '68')],
+    ['update', '2^32 hops announced', changed(update, at('g.hop') - 3, '0500')],
+    ['update', 'a path of 33', written({ newRoutes: [{ prefix: 'g.far', path: Array.from({ length: 33 }, (_, hop) => `g.hop${hop}`), auth: sequence(32), props: [] }] })],
+    ['update', 'from above to', written({ fromEpochIndex: 51 })],
+    ['update', 'to above current', written({ toEpochIndex: 53 })],
+    ['update', 'withdrawn prefix with two dots', written({ withdrawnRoutes: ['g..a'] })]
+  ]
+  for (let length = 1; length < control.length; length += 4) cases.push(['control', `cut after ${length} bytes`, control.slice(0, length)])
+  for (let length = 1; length < update.length; length += 5) cases.push(['update', `cut after ${length} bytes`, update.slice(0, length)])
+  const read = { control: ccp.deserializeCcpRouteControlRequestPayload, update: ccp.deserializeCcpRouteUpdateRequestPayload }
+  return cases.map(([kind, name, data]) => ({ kind, name, ilp_protocol_ccp: verdict(() => read[kind](data)), data: bytes(data) }))
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 
 const files = {
   'ilp-packets.json': { written_by: version('ilp-packet'), prepares: prepares(), fulfills: fulfills(), rejects: rejects(), amounts_too_large: amountsTooLarge(), variants: variants(), refused: refused(), addresses: addresses(), times: times() },
   'ilp-btp.json': { written_by: version('btp-packet'), frames: frames(), refused: refusedFrames() },
-  'ilp-ildcp.json': { written_by: version('ilp-protocol-ildcp'), requests: requests(), responses: responses(), refused: refusedResponses() }
+  'ilp-ildcp.json': { written_by: version('ilp-protocol-ildcp'), requests: requests(), responses: responses(), refused: refusedResponses() },
+  'ilp-ccp.json': { written_by: version('ilp-protocol-ccp'), prepares: routePrepares(), controls: controls(), updates: updates(), response: bytes(ccp.serializeCcpResponse()), refused: refusedRouteMessages() }
 }
 // One case a line, so that a difference can be read.
 const text = (file) => '{\n' + Object.entries(file).map(([key, value]) => {

@@ -89,6 +89,10 @@ pub struct Address<'a>(&'a [u8]);
 impl<'a> Address<'a> {
     /// `peer.config`, where ILDCP requests go (RFC 31).
     pub const PEER_CONFIG: Address<'static> = Address(b"peer.config");
+    /// `peer.route.control`, where a neighbour asks for our routes.
+    pub const PEER_ROUTE_CONTROL: Address<'static> = Address(b"peer.route.control");
+    /// `peer.route.update`, where a neighbour tells us its routes.
+    pub const PEER_ROUTE_UPDATE: Address<'static> = Address(b"peer.route.update");
 
     /// Validates bytes as an address.
     ///

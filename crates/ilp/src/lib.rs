@@ -1,4 +1,4 @@
-//! OER, ILPv4, BTP and ILDCP codecs on borrowed bytes.
+//! OER, ILPv4, BTP, ILDCP and CCP codecs on borrowed bytes.
 //!
 //! What another connector may send is read here without copying or allocating, and what we send is appended to a
 //! caller's buffer in canonical form. [`Link`] says what a frame means on one BTP connection, in either dialect in
@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod address;
 pub mod btp;
+pub mod ccp;
 mod civil;
 mod code;
 pub mod ildcp;

@@ -1,10 +1,13 @@
 //! Whatever bytes come in: no panic, no allocation by decoders, and what is accepted survives being written again.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
+mod common;
+
+use common::owned_update;
 use forebay_ilp::btp::{self, Body, Frame, RequestId};
 use forebay_ilp::{
     Address, AmountTooLarge, FulfillView, Link, LinkEvent, PacketView, PrepareView, RejectView,
-    ildcp, is_valid_prefix, patch_prepare,
+    ccp, ildcp, is_valid_prefix, oer, patch_prepare,
 };
 use forebay_quantity::Timestamp;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -82,10 +85,18 @@ fn corpus(folder: &str) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
+fn everything() -> Vec<(String, Vec<u8>)> {
+    ["packets", "frames", "routes"]
+        .into_iter()
+        .flat_map(corpus)
+        .collect()
+}
+
 /// Reads the bytes in every way that the node does, none of which may allocate; true when one of them accepts.
 fn decode(bytes: &[u8]) -> bool {
     let mut accepted = false;
-    let used = allocated(|| accepted = decode_packet(bytes) | decode_frame(bytes));
+    let used =
+        allocated(|| accepted = decode_packet(bytes) | decode_frame(bytes) | decode_routes(bytes));
     assert_eq!(
         used,
         0,
@@ -102,6 +113,8 @@ fn decode_packet(bytes: &[u8]) -> bool {
     match PacketView::parse(bytes) {
         Ok(PacketView::Prepare(prepare)) => {
             let _ = ildcp::is_request(&prepare);
+            let _ = ccp::kind(&prepare);
+            decode_routes(prepare.data);
             true
         }
         Ok(PacketView::Fulfill(fulfill)) => {
@@ -111,6 +124,18 @@ fn decode_packet(bytes: &[u8]) -> bool {
         Ok(PacketView::Reject(_)) => true,
         Err(_) => false,
     }
+}
+
+/// The data of a prepare to a neighbour, and that of each prepare found.
+fn decode_routes(bytes: &[u8]) -> bool {
+    if let Ok(update) = ccp::UpdateView::parse(bytes) {
+        let paths: usize = update.routes().map(|route| route.path().count()).sum();
+        let hops: usize = update.routes().map(|route| route.hops()).sum();
+        assert_eq!(paths, hops);
+        assert!(update.withdrawn().all(is_valid_prefix));
+        return true;
+    }
+    ccp::Control::parse(bytes).is_ok()
 }
 
 fn decode_frame(bytes: &[u8]) -> bool {
@@ -168,6 +193,34 @@ fn survives(bytes: &[u8]) {
     if let Ok(frame) = Frame::parse(bytes) {
         frame_survives(&frame);
     }
+    if let Ok(update) = ccp::UpdateView::parse(bytes) {
+        update_survives(&update);
+    }
+    if let Ok(control) = ccp::Control::parse(bytes) {
+        let mut out = Vec::new();
+        control.encode(&mut out);
+        assert_eq!(ccp::Control::parse(&out), Ok(control));
+    }
+}
+
+/// Written again without its properties, an update says the same.
+fn update_survives(update: &ccp::UpdateView<'_>) {
+    let owned = owned_update(update);
+    let mut out = Vec::new();
+    owned.encode(&mut out);
+    let again = ccp::UpdateView::parse(&out).expect("an accepted update can be written");
+    assert_eq!(owned_update(&again), owned);
+    let routes: usize = owned.routes.iter().map(ccp::Route::size).sum();
+    let withdrawn = owned
+        .withdrawn
+        .iter()
+        .map(|prefix| oer::var_size(prefix.len()));
+    let speaker = oer::var_size(owned.speaker.to_string().len());
+    let most = ccp::Update::HEAD_SIZE_MAX + speaker + routes + withdrawn.sum::<usize>();
+    assert!(
+        (most - 2..=most).contains(&out.len()),
+        "sizes are told in advance"
+    );
 }
 
 fn frame_survives(frame: &Frame<'_>) {
@@ -232,7 +285,7 @@ fn check(bytes: &[u8]) -> bool {
 
 #[test]
 fn every_input_of_the_corpus_is_borne() {
-    for folder in ["packets", "frames"] {
+    for folder in ["packets", "frames", "routes"] {
         let accepted = corpus(folder)
             .iter()
             .filter(|(_, bytes)| check(bytes))
@@ -246,7 +299,7 @@ fn every_input_of_the_corpus_is_borne() {
 
 #[test]
 fn inputs_named_refused_or_oversized_are_refused() {
-    for folder in ["packets", "frames"] {
+    for folder in ["packets", "frames", "routes"] {
         for (name, bytes) in corpus(folder) {
             let file = name.rsplit('/').next().expect("a name");
             if ["refused-", "gib-", "huge-"]
@@ -261,7 +314,7 @@ fn inputs_named_refused_or_oversized_are_refused() {
 
 #[test]
 fn every_flipped_byte_is_borne() {
-    for (_, original) in corpus("packets").iter().chain(&corpus("frames")) {
+    for (_, original) in everything().iter() {
         for at in 0..original.len().min(160) {
             for flip in [0x01, 0x02, 0x20, 0x7f, 0x80, 0xff] {
                 let mut bytes = original.clone();
@@ -274,7 +327,7 @@ fn every_flipped_byte_is_borne() {
 
 #[test]
 fn every_truncation_is_borne_and_refused() {
-    for folder in ["packets", "frames"] {
+    for folder in ["packets", "frames", "routes"] {
         for (name, bytes) in corpus(folder) {
             let whole = decode(&bytes);
             for end in 0..bytes.len() {
@@ -291,7 +344,7 @@ fn every_truncation_is_borne_and_refused() {
 
 #[test]
 fn a_gib_prefix_anywhere_allocates_nothing() {
-    for (_, original) in corpus("packets").iter().chain(&corpus("frames")) {
+    for (_, original) in everything().iter() {
         for at in 0..original.len().min(160) {
             for prefix in [
                 &[0x84, 0x40, 0, 0, 0][..],
@@ -308,10 +361,7 @@ fn a_gib_prefix_anywhere_allocates_nothing() {
 
 #[test]
 fn seeded_mutations_and_splices_are_borne() {
-    let inputs: Vec<_> = corpus("packets")
-        .into_iter()
-        .chain(corpus("frames"))
-        .collect();
+    let inputs = everything();
     let mut accepted = 0;
     for seed in 0..40_000 {
         let mut random = Random(seed);

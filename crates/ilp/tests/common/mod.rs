@@ -1,6 +1,7 @@
 //! Reads the vectors that the npm packages wrote.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use forebay_ilp::{Address, ccp};
 use serde_json::Value;
 use std::path::Path;
 
@@ -46,6 +47,21 @@ pub(crate) fn bytes(case: &Value, field: &str) -> Vec<u8> {
 /// A field that holds 32 bytes.
 pub(crate) fn hash(case: &Value, field: &str) -> [u8; 32] {
     bytes(case, field).try_into().expect("32 bytes")
+}
+
+/// An update as we would tell it: properties are left out.
+pub(crate) fn owned_update(update: &ccp::UpdateView<'_>) -> ccp::Update {
+    let route = |route: ccp::RouteView<'_>| ccp::Route {
+        prefix: route.prefix.to_vec(),
+        path: route.path().map(Address::to_owned).collect(),
+        auth: *route.auth,
+    };
+    ccp::Update {
+        span: update.span,
+        speaker: update.speaker.to_owned(),
+        routes: update.routes().map(route).collect(),
+        withdrawn: update.withdrawn().map(<[u8]>::to_vec).collect(),
+    }
 }
 
 fn part(part: &Value) -> Vec<u8> {
