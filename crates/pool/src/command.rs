@@ -92,7 +92,7 @@ pub struct Prepare<'a> {
 }
 
 /// An operator's instruction.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, borsh::BorshSerialize)]
 pub enum Admin {
     /// Founds the pool: accepted once, as the first event of a journal.
     Found(Genesis),
@@ -131,6 +131,15 @@ pub enum Admin {
     HaltBook(AssetId),
     /// Quotes an asset again.
     ResumeBook(AssetId),
+}
+
+impl Admin {
+    /// SHA-256 of the instruction: what its id stands for ever after [I11].
+    pub fn digest(&self) -> Hash32 {
+        use sha2::Digest;
+        let bytes = borsh::to_vec(self).expect("memory takes every byte");
+        Hash32(sha2::Sha256::digest(bytes).into())
+    }
 }
 
 /// How settled a chain fact is.

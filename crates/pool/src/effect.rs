@@ -243,7 +243,8 @@ pub fn effects(event: &Event) -> Option<Effect> {
         | Event::VoucherHeld { .. }
         | Event::ChainSettled { .. }
         | Event::ChainSaw { .. }
-        | Event::CommandTaken(_) => None,
+        | Event::CommandTaken(_)
+        | Event::InstructionTaken { .. } => None,
     }
 }
 

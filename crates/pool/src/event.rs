@@ -168,6 +168,43 @@ pub enum Event {
         /// What.
         fact: VaultFact,
     },
-    /// An operator's instruction was carried out.
+    /// An operator's instruction was carried out; written by versions that kept no digest.
     CommandTaken(CommandId),
+    /// An operator's instruction was carried out.
+    InstructionTaken {
+        /// Its id.
+        id: CommandId,
+        /// SHA-256 of what was instructed: the same id with anything else is refused.
+        digest: Hash32,
+    },
+}
+
+impl Event {
+    /// Whether this is one step of one packet: these are counted, everything else is told one by one.
+    pub fn is_of_packet(&self) -> bool {
+        match self {
+            Self::PacketPrepared { .. }
+            | Self::PacketFulfilled { .. }
+            | Self::PacketRejected { .. } => true,
+            Self::VoucherSigned { .. }
+            | Self::VoucherHeld { .. }
+            | Self::PriceReported { .. }
+            | Self::Founded(_)
+            | Self::AssetAdded(..)
+            | Self::AssetSet(..)
+            | Self::BookHalted { .. }
+            | Self::BookResumed(_)
+            | Self::PeerAdded { .. }
+            | Self::PeerSet(..)
+            | Self::PeerRemoved(_)
+            | Self::RouteAdded { .. }
+            | Self::RouteRemoved { .. }
+            | Self::KeysNamed { .. }
+            | Self::ChainDemanded { .. }
+            | Self::ChainSettled { .. }
+            | Self::ChainSaw { .. }
+            | Self::CommandTaken(_)
+            | Self::InstructionTaken { .. } => false,
+        }
+    }
 }

@@ -66,7 +66,8 @@ pub fn evolve(state: &mut State, event: &Event) {
             depth,
             fact,
         } => chain::saw(state, *asset, *at, *depth, fact),
-        Event::CommandTaken(id) => remember(state, *id),
+        Event::CommandTaken(id) => remember(state, *id, Hash32([0; 32])),
+        Event::InstructionTaken { id, digest } => remember(state, *id, *digest),
     }
 }
 
@@ -173,9 +174,9 @@ fn remove_peer(state: &mut State, peer: PeerId) {
     state.routes.remove_peer(peer);
 }
 
-fn remember(state: &mut State, id: CommandId) {
+fn remember(state: &mut State, id: CommandId, digest: Hash32) {
     assert!(
-        state.commands.insert(id),
+        state.commands.insert(id, digest).is_none(),
         "[I11] a command takes effect once"
     );
     state.commands_in_order.push_back(id);

@@ -29,8 +29,8 @@ pub use evolve::evolve;
 pub use rejection::{RejectCode, Rejection};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
-    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Genesis, Packet, Peer, PeerKeys,
-    PeerPolicy, State, VaultMirror, bounds,
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Genesis, Holding, Packet,
+    Peer, PeerKeys, PeerPolicy, State, VaultMirror, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

@@ -31,6 +31,8 @@ pub enum Rejection {
     PeerBusy(PeerId),
     /// The command was taken before [I11].
     AlreadyTaken,
+    /// Another instruction was taken under this id [I11].
+    IdReused,
 
     /// The prepare had expired when it arrived.
     Expired {
@@ -115,8 +117,8 @@ impl Rejection {
             NotQuoting(_) | NotFounded | Halted => b"T00",
             UnknownPeer(_) => b"F02",
             UnknownAsset(_) | AlreadyFounded | AlreadyExists | BadName | BadPolicy(_)
-            | PeerBusy(_) | AlreadyTaken | UnknownPacket | BadVoucher(_) | UnknownEffect
-            | BadPrice | BadFact(_) => b"F00",
+            | PeerBusy(_) | AlreadyTaken | IdReused | UnknownPacket | BadVoucher(_)
+            | UnknownEffect | BadPrice | BadFact(_) => b"F00",
         }
     }
 }
@@ -142,6 +144,10 @@ impl core::fmt::Display for Rejection {
                 peer.0
             ),
             AlreadyTaken => write!(f, "this command was carried out before"),
+            IdReused => write!(
+                f,
+                "another instruction was carried out under this id: use a new id for a new instruction"
+            ),
             Expired { expires_at } => write!(f, "expired at {} ms", expires_at.0),
             TimeoutTooShort { needed_ms, .. } => {
                 write!(f, "expires too soon: at least {needed_ms} ms are needed")

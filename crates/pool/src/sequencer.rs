@@ -34,6 +34,8 @@ pub struct Sequencer {
     records: u32,
     stamp: Option<Timestamp>,
     events: Vec<Event>,
+    /// What the batch holds beside packets, each with its place in it.
+    told: Vec<(u32, Event)>,
     effects: Vec<Effect>,
     touched: Vec<PeerId>,
     is_touched: Vec<bool>,
@@ -52,6 +54,7 @@ impl Sequencer {
             records: 0,
             stamp: None,
             events: Vec::with_capacity(64),
+            told: Vec::new(),
             effects: Vec::new(),
             touched: Vec::new(),
             is_touched: vec![false; peers],
@@ -68,9 +71,14 @@ impl Sequencer {
     pub fn replay(&mut self, payload: &[u8]) -> Result<(), SequencerFault> {
         let (stamp, events) = codec::read(payload).ok_or(SequencerFault { applied: 0 })?;
         advance(&mut self.state, stamp);
+        self.told.clear();
         for (applied, event) in events.enumerate() {
             let event = event.ok_or(SequencerFault { applied })?;
             evolve(&mut self.state, &event);
+            if !event.is_of_packet() {
+                let at = u32::try_from(applied).expect("[I12] a batch is bounded");
+                self.told.push((at, event));
+            }
         }
         Ok(())
     }
@@ -166,8 +174,16 @@ impl Sequencer {
             return;
         }
         self.effects.clear();
+        self.told.clear();
         self.end_batch();
         self.halted = true;
+    }
+
+    /// The events of the last batch that are no packets', each with its place in it; a live feed is made of them. They
+    /// may leave only after that batch is released [I7].
+    pub fn told(&self) -> &[(u32, Event)] {
+        assert!(!self.syncing, "[I7] nothing is told before it is synced");
+        &self.told
     }
 
     /// When a tick is due.
@@ -185,10 +201,14 @@ impl Sequencer {
     fn take(&mut self, now: Timestamp, event: &Event) {
         if self.stamp.is_none() {
             self.stamp = Some(now);
+            self.told.clear();
             codec::start(&mut self.batch, now);
             advance(&mut self.state, now);
         }
         codec::append(&mut self.batch, event);
+        if !event.is_of_packet() {
+            self.told.push((self.records, event.clone()));
+        }
         self.records += 1;
         let concerned = concerned(&self.state, event);
         evolve(&mut self.state, event);
@@ -250,7 +270,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::RouteRemoved { .. }
         | Event::ChainDemanded { .. }
         | Event::ChainSettled { .. }
-        | Event::CommandTaken(_) => None,
+        | Event::CommandTaken(_)
+        | Event::InstructionTaken { .. } => None,
     }
 }
 

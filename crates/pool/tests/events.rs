@@ -219,6 +219,10 @@ fn events() -> Vec<Event> {
         depth: Depth::Final,
         fact,
     }));
+    all.push(Event::InstructionTaken {
+        id: CommandId([34; 16]),
+        digest: Hash32([35; 32]),
+    });
     all
 }
 

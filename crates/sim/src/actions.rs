@@ -613,6 +613,15 @@ fn repeat_instruction(world: &mut World) {
         Err(Rejection::AlreadyTaken),
         "[I11] command {id} is taken again"
     );
+    let other = Admin::RemoveRoute {
+        prefix: "test.never.sent".into(),
+    };
+    let done = world.apply(&Command::Admin(id, other));
+    assert_eq!(
+        done,
+        Err(Rejection::IdReused),
+        "[I11] command {id} stands for two instructions"
+    );
 }
 
 /// Answers to nothing, facts that cannot be, keys that are none.

@@ -455,6 +455,20 @@ impl Auditor {
             ("units", mirror.units.value(), vault.units_total),
             ("index", mirror.index, vault.index),
             (
+                "units of LPs, and in exit",
+                mirror
+                    .holders
+                    .values()
+                    .map(|h| h.units.value())
+                    .sum::<u128>()
+                    + mirror
+                        .cohorts
+                        .values()
+                        .map(|c| c.units.value())
+                        .sum::<u128>(),
+                vault.units_total,
+            ),
+            (
                 "units in exit",
                 mirror.cohorts.values().map(|c| c.units.value()).sum(),
                 vault.units_waiting(),

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use forebay_ilp::Address;
-use forebay_quantity::{Amount, CommandId, PeerId};
+use forebay_quantity::{Amount, CommandId, Hash32, PeerId};
 
 use crate::Events;
 use crate::command::Admin;
@@ -22,12 +22,17 @@ pub(super) fn instruct(
         events.push(decide_one(state, admin)?);
         return Ok(());
     }
-    if state.commands.contains(&id) {
-        return Err(Rejection::AlreadyTaken); // [I11]
+    let digest = admin.digest();
+    if let Some(taken) = state.commands.get(&id) {
+        // [I11] What an older version took left no digest, and counts as the same.
+        return Err(match *taken == digest || *taken == Hash32([0; 32]) {
+            true => Rejection::AlreadyTaken,
+            false => Rejection::IdReused,
+        });
     }
     let event = decide_one(state, admin)?;
     events.push(event);
-    events.push(Event::CommandTaken(id));
+    events.push(Event::InstructionTaken { id, digest });
     Ok(())
 }
 

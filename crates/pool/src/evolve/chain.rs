@@ -8,7 +8,7 @@ use forebay_quantity::{AccountId, Amount, AssetId, ChannelSerial, PeerId, Timest
 
 use super::{draw, on_channel, post};
 use crate::command::{Depth, FactAt, NoticeKind, VaultFact};
-use crate::state::{Cohort, Peer, State};
+use crate::state::{Peer, State};
 
 pub(super) fn voucher_signed(state: &mut State, id: PeerId, amount: Amount) {
     let peer = state.peer_of(id);
@@ -169,8 +169,9 @@ fn note_deposited(
     let posted = grow_vault(state, asset, amount);
     let vault = &mut state.asset_mut(asset).vault;
     vault.units = sum(vault.units, units);
-    let held = vault.holders.entry(owner).or_insert(Amount::ZERO);
-    *held = sum(*held, units);
+    let held = vault.holders.entry(owner).or_default();
+    held.units = sum(held.units, units);
+    held.paid_in = sum(held.paid_in, amount);
     let accounts = state.asset_of(asset).accounts;
     post(state, accounts.vault, accounts.notes, posted);
 }
@@ -178,15 +179,20 @@ fn note_deposited(
 fn exit_requested(state: &mut State, asset: AssetId, owner: Address, cohort: u64, units: Amount) {
     let vault = &mut state.asset_mut(asset).vault;
     if let Some(held) = vault.holders.get_mut(&owner) {
-        *held = held.saturating_sub(units);
-        if held.is_zero() {
+        let left = held.units.saturating_sub(units);
+        held.paid_in = held
+            .paid_in
+            .mul_div_floor(left.value(), held.units.value())
+            .unwrap_or(Amount::ZERO);
+        held.units = left;
+        if left.is_zero() {
             vault.holders.remove(&owner);
         }
     }
-    let waiting = vault.cohorts.entry(cohort).or_insert(Cohort {
-        units: Amount::ZERO,
-    });
+    let waiting = vault.cohorts.entry(cohort).or_default();
     waiting.units = sum(waiting.units, units);
+    let locked = waiting.members.entry(owner).or_default();
+    *locked = sum(*locked, units);
 }
 
 fn exit_paid(state: &mut State, asset: AssetId, cohort: u64, units: Amount, amount: Amount) {

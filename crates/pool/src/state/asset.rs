@@ -49,11 +49,54 @@ pub struct AssetPolicy {
     pub fee_release_ms: u64,
 }
 
+/// What an LP holds in notes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Holding {
+    /// Units, those locked for exit excluded.
+    pub units: Amount,
+    /// What was paid in for them, in chain units; leaves in proportion when units leave.
+    pub paid_in: Amount,
+}
+
 /// Exits of one day that are not paid yet.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Cohort {
     /// Units locked and not burnt.
     pub units: Amount,
+    /// Units that each LP locked; paid in proportion.
+    pub members: BTreeMap<Address, Amount>,
+}
+
+impl Cohort {
+    /// Of one LP's locked units, those not burnt yet, rounded up.
+    pub fn unpaid(&self, owner: Address) -> Amount {
+        let locked = self.members.values().copied();
+        let locked = locked.fold(Amount::ZERO, Amount::saturating_add);
+        let own = self.members.get(&owner).copied().unwrap_or_default();
+        own.mul_div_ceil(self.units.value(), locked.value())
+            .unwrap_or(Amount::ZERO)
+    }
+}
+
+/// What is behind the claims on an asset, in ledger units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coverage {
+    /// In the vault, or on peers' vouchers that their deposits cover.
+    pub reserves: Amount,
+    /// Lent into other assets by swaps, and owed by peers on credit.
+    pub outstanding: Amount,
+    /// Of notes, of peers, of vouchers signed, and of other assets for what swaps brought in.
+    pub claims: Amount,
+}
+
+impl Coverage {
+    /// Reserves and what is outstanding for each one claimed, in parts per million, rounded down; none without claims.
+    pub fn ratio_ppm(&self) -> Option<u64> {
+        let behind = self.reserves.saturating_add(self.outstanding);
+        let ppm =
+            behind.mul_div_floor(u128::from(forebay_quantity::PPM_ONE), self.claims.value())?;
+        Some(u64::try_from(ppm.value()).unwrap_or(u64::MAX))
+    }
 }
 
 /// What the vault contract holds, as far as it is final; units and index are the contract's own.
@@ -63,8 +106,8 @@ pub struct VaultMirror {
     pub cursor: Option<FactAt>,
     /// Note units, locked ones included.
     pub units: Amount,
-    /// Units of each LP, locked ones excluded.
-    pub holders: BTreeMap<Address, Amount>,
+    /// What each LP holds.
+    pub holders: BTreeMap<Address, Holding>,
     /// Note index in ray.
     pub index: u128,
     /// When the index last rose.

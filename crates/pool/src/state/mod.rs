@@ -7,7 +7,7 @@ mod packet;
 mod peer;
 mod route;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,11 +16,13 @@ use forebay_channel::Address;
 use forebay_ledger::{Balance, Ledger};
 use forebay_market::Rate;
 use forebay_quantity::{
-    AccountId, Amount, AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, Ppm,
+    AccountId, Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, Ppm,
     Timestamp,
 };
 
-pub use asset::{Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, VaultMirror};
+pub use asset::{
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Holding, VaultMirror,
+};
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
@@ -70,7 +72,8 @@ pub struct State {
     pub(crate) next_serial: ChannelSerial,
     pub(crate) demands: BTreeMap<EffectId, ChainRequest>,
     pub(crate) next_effect: EffectId,
-    pub(crate) commands: BTreeSet<CommandId>,
+    /// Instructions taken, each with the digest of what was instructed.
+    pub(crate) commands: BTreeMap<CommandId, Hash32>,
     pub(crate) commands_in_order: VecDeque<CommandId>,
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
@@ -92,7 +95,7 @@ impl Default for State {
             next_serial: ChannelSerial(0),
             demands: BTreeMap::new(),
             next_effect: EffectId(1),
-            commands: BTreeSet::new(),
+            commands: BTreeMap::new(),
             commands_in_order: VecDeque::new(),
             requests: LookupMap::default(),
         }
@@ -246,6 +249,32 @@ impl State {
 
     pub(crate) fn peer_mut(&mut self, peer: PeerId) -> &mut Peer {
         &mut self.peers[peer.0 as usize]
+    }
+
+    /// What is behind the claims on an asset, in ledger units [I15].
+    pub fn coverage(&self, asset: AssetId) -> Coverage {
+        let accounts = &self.asset_of(asset).accounts;
+        let mut coverage = Coverage {
+            reserves: self.balance(accounts.vault).debit(),
+            outstanding: self.balance(accounts.exchange).debit(),
+            claims: self
+                .balance(accounts.notes)
+                .credit()
+                .saturating_add(self.balance(accounts.exchange).credit()),
+        };
+        for peer in self.peers.iter().filter(|peer| peer.asset == asset) {
+            let (clearing, held) = (
+                self.balance(peer.clearing),
+                self.balance(peer.vouchers_held),
+            );
+            coverage.reserves = coverage.reserves.saturating_add(held.debit());
+            coverage.outstanding = coverage.outstanding.saturating_add(clearing.debit());
+            coverage.claims = coverage
+                .claims
+                .saturating_add(clearing.credit())
+                .saturating_add(self.balance(peer.vouchers_out).credit());
+        }
+        coverage
     }
 
     /// What a stolen operator key could cost in an asset now, in ledger units, before the vault's floor stops it:
