@@ -1,6 +1,6 @@
 'use strict'
-// Pays an amount by STREAM over a BTP link. When a connection dies, as it does on a lost link or an R00, a new one
-// pays the rest. Prints its running total on each line fed to its standard input, and at the end.
+// Pays an amount by STREAM over a BTP link. When a connection dies, as it does on a lost link or an R00, or stands still,
+// as it does on a fulfill whose data was lost, a new one pays the rest. Prints its running total on each line fed to its standard input, and at the end.
 //   node stream-send.cjs <btp url> <destination account> <shared secret, base64> <amount>
 require('./node20-shim.cjs')
 const PluginBtp = require('ilp-plugin-btp')
@@ -12,6 +12,8 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const [url, destinationAccount, secret, amountText] = process.argv.slice(2)
 const total = BigInt(amountText)
 const PATIENCE_MS = 60000
+// Longer than any packet of a STREAM connection lives.
+const STILL_MAX_MS = 32000
 
 let done = 0n
 let delivered = 0n
@@ -32,6 +34,7 @@ async function payRest () {
     slippage: 0.05
   })
   current = connection
+  let stillness = null
   try {
     const stream = connection.createStream()
     const died = new Promise((resolve) => {
@@ -42,8 +45,14 @@ async function payRest () {
     const paid = new Promise((resolve, reject) => {
       stream.sendTotal((total - done).toString(), { timeout: PATIENCE_MS }).then(resolve, reject)
     })
+    let seen = { total: connection.totalSent, at: Date.now() }
+    stillness = setInterval(() => {
+      if (connection.totalSent !== seen.total) seen = { total: connection.totalSent, at: Date.now() }
+      else if (Date.now() - seen.at > STILL_MAX_MS) connection.destroy(new Error('nothing moves'))
+    }, 1000)
     await Promise.race([paid, died.then((error) => { throw error || new Error('the connection closed') })])
   } finally {
+    clearInterval(stillness)
     done += BigInt(connection.totalSent)
     delivered += BigInt(connection.totalDelivered)
     current = null
@@ -55,7 +64,7 @@ async function payRest () {
 async function main () {
   process.stdin.on('data', () => say({ sent: sent().toString(), connections }))
   process.stdin.on('end', () => process.exit(1))
-  const until = Date.now() + PATIENCE_MS
+  const until = Date.now() + 2 * PATIENCE_MS
   while (done < total && Date.now() < until) {
     try {
       await payRest()

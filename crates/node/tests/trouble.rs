@@ -377,6 +377,99 @@ async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_the
     node.stop().await;
 }
 
+/// Says hello as `forebay connect` does, and passes over what is heard until the terms come.
+async fn hello(client: &mut Client) -> Vec<Heard> {
+    let hello = forebay_channel::PeerMessage::Hello {
+        signer: forebay_channel::Address::new([29; 20]),
+        payout: forebay_channel::Address::new([30; 20]),
+    };
+    let mut frame = Vec::new();
+    let hello = hello.encode();
+    let entry = [Entry::bytes("forebay", &hello)];
+    btp::encode_message(&mut frame, RequestId(60), &entry);
+    client.send(frame).await;
+    let mut before = Vec::new();
+    loop {
+        match client.hear().await {
+            Heard::Response { id: 60, .. } => return before,
+            other => before.push(other),
+        }
+    }
+}
+
+fn fulfilled(id: u32, data: &[u8]) -> Heard {
+    Heard::Fulfill {
+        id,
+        preimage: PREIMAGE,
+        data: data.to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_payer_that_was_away_gets_the_fulfill_with_its_data_once_it_says_hello() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 20_000).await;
+    let (first, ..) = bob.hear_prepare().await;
+    drop(alice);
+    while node.figures().connected.clone_set().contains(&ALICE) {
+        tokio::task::yield_now().await;
+    }
+    bob.fulfill(first, &PREIMAGE, b"receipt").await;
+    while node.figures().fulfilled.value() < 1 {
+        tokio::task::yield_now().await;
+    }
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    assert!(hello(&mut alice).await.contains(&fulfilled(1, b"receipt")));
+    assert!(
+        !hello(&mut alice).await.contains(&fulfilled(1, b"receipt")),
+        "once only"
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_payee_says_again_after_a_restart_brings_its_payer_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 20_000).await;
+    let (first, ..) = bob.hear_prepare().await;
+    bob.fulfill(first, &PREIMAGE, b"receipt").await;
+    assert_eq!(alice.hear().await, fulfilled(1, b"receipt"));
+    node.stop().await;
+
+    let node = Node::start(config(folder.path()), keys()).await.unwrap();
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    hello(&mut alice).await;
+    bob.fulfill(first, &PREIMAGE, b"receipt").await;
+    assert_eq!(alice.hear().await, fulfilled(1, b"receipt"));
+    bob.fulfill(first, &PREIMAGE, b"receipt").await;
+    alice.prepare(2, 1_000_000, 20_000).await;
+    let (second, ..) = bob.hear_prepare().await;
+    bob.fulfill(second, &PREIMAGE, b"").await;
+    assert_eq!(alice.hear().await, fulfilled(2, b""), "once only");
+    node.stop().await;
+
+    // A peer that does not speak may have given the request's number to a new packet.
+    let node = Node::start(config(folder.path()), keys()).await.unwrap();
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    bob.fulfill(second, &PREIMAGE, b"receipt").await;
+    while node.figures().late_answers.value() < 1 {
+        tokio::task::yield_now().await;
+    }
+    alice.prepare(3, 1_000_000, 20_000).await;
+    let (third, ..) = bob.hear_prepare().await;
+    bob.fulfill(third, &PREIMAGE, b"").await;
+    assert_eq!(alice.hear().await, fulfilled(3, b""));
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn draining_refuses_new_prepares_waits_for_the_old_and_leaves_a_snapshot() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //! The shell makes the facts durable before it carries out a single chore [I7]; the signature of a voucher is such a
 //! chore, so none exists that the disk does not know of.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use forebay_channel::vault::{Head, SignedVoucher, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
@@ -29,6 +29,11 @@ const ANSWER_KEPT_MS: u64 = 5_000;
 const ASK_AGAIN_MS: u64 = 5_000;
 /// A voucher that the pool has not confirmed, and terms that name no channel yet, are sent and asked for again this often.
 const SAY_AGAIN_MS: u64 = 2_000;
+/// A fulfill of which only the preimage came back waits this long for its data: the pool hears it again once the payee
+/// is back, and an ILP sender that reads no data in a fulfill takes it for neither paid nor failed.
+const BARE_WAIT_MS: u64 = 5_000;
+/// Before its expiry by this much it is passed on without.
+const BARE_MARGIN_MS: u64 = 1_000;
 /// A failed transaction is tried again after this long.
 const RETRY_MS: u64 = 30_000;
 
@@ -133,6 +138,8 @@ pub struct Core {
     waiting: VecDeque<Waiting>,
     asked: Vec<u32>,
     asked_at: Timestamp,
+    /// Requests known to be fulfilled whose data may still come: preimage, and until when they wait.
+    bare: BTreeMap<u32, ([u8; 32], Timestamp)>,
     said_at: Timestamp,
     retry_at: Timestamp,
     /// The chain's clock.
@@ -157,6 +164,7 @@ impl Core {
             waiting: VecDeque::new(),
             asked: Vec::new(),
             asked_at: Timestamp(0),
+            bare: BTreeMap::new(),
             said_at: Timestamp(0),
             retry_at: Timestamp(0),
             chain_now: Timestamp(0),
@@ -211,6 +219,8 @@ impl Core {
             Command::PoolFulfill(request, packet, view) => {
                 self.pool_fulfill(request, packet, &view)
             }
+            // What is known to be fulfilled cannot be rejected any more.
+            Command::PoolReject(request, _) if self.bare.contains_key(&request) => {}
             Command::PoolReject(request, packet) => self.sent_failed(request, packet.to_vec()),
             Command::PoolSays(message) => self.pool_says(now, message),
             Command::Chain(observation) => self.observe(observation),
@@ -269,7 +279,7 @@ impl Core {
                 secured,
                 refused,
             } => self.voucher_held(now, serial, secured, refused),
-            PeerMessage::Resumed { fulfilled, pending } => self.resumed(&fulfilled, &pending),
+            PeerMessage::Resumed { fulfilled, pending } => self.resumed(now, &fulfilled, &pending),
             PeerMessage::Hello { .. } | PeerMessage::Resume { .. } => {
                 self.alarm("the pool sent what only a peer says")
             }
@@ -384,15 +394,10 @@ impl Core {
             .map(|channel| channel.serial())
     }
 
-    fn resumed(&mut self, fulfilled: &[(u32, [u8; 32])], pending: &[u32]) {
+    fn resumed(&mut self, now: Timestamp, fulfilled: &[(u32, [u8; 32])], pending: &[u32]) {
         for request in std::mem::take(&mut self.asked) {
             if let Some((_, preimage)) = fulfilled.iter().find(|(id, _)| *id == request) {
-                let packet = fulfill(preimage);
-                let view = FulfillView {
-                    fulfillment: preimage,
-                    data: &[],
-                };
-                self.pool_fulfill(request, &packet, &view);
+                self.await_data(now, request, *preimage);
             } else if !pending.contains(&request) {
                 self.sent_failed(
                     request,
@@ -402,6 +407,34 @@ impl Core {
                     ),
                 );
             }
+        }
+    }
+
+    fn await_data(&mut self, now: Timestamp, request: u32, preimage: [u8; 32]) {
+        let Some(sent) = self.state.outgoing.get(&request) else {
+            return;
+        };
+        let until = Timestamp(
+            now.0
+                .saturating_add(BARE_WAIT_MS)
+                .min(sent.expires_at.0.saturating_sub(BARE_MARGIN_MS)),
+        );
+        self.bare.entry(request).or_insert((preimage, until));
+        self.give_up_data(now);
+    }
+
+    /// Passes on without data what has waited for it long enough.
+    fn give_up_data(&mut self, now: Timestamp) {
+        let due = self.bare.iter().filter(|(_, (_, until))| *until <= now);
+        let due: Vec<(u32, [u8; 32])> = due
+            .map(|(request, (preimage, _))| (*request, *preimage))
+            .collect();
+        for (request, preimage) in due {
+            let view = FulfillView {
+                fulfillment: &preimage,
+                data: &[],
+            };
+            self.pool_fulfill(request, &fulfill(&preimage), &view);
         }
     }
 
@@ -523,6 +556,7 @@ impl Core {
     }
 
     fn pool_fulfill(&mut self, request: u32, packet: &[u8], view: &FulfillView<'_>) {
+        self.bare.remove(&request);
         let Some(sent) = self.state.outgoing.get(&request) else {
             return;
         };
@@ -969,6 +1003,7 @@ impl Core {
         {
             self.record(Event::AnswersForgotten { expired_at: forget });
         }
+        self.give_up_data(now);
         self.ask_for_late(now);
         self.say_again(now);
     }

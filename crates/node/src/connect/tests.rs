@@ -4,7 +4,7 @@ use forebay_channel::vault::{Head, Place, VaultFact, VaultObservation, VaultRequ
 use forebay_channel::{
     Address, Channel, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Terms, Voucher,
 };
-use forebay_ilp::{Address as IlpAddress, FulfillView, PacketView, PrepareView};
+use forebay_ilp::{Address as IlpAddress, ErrorCode, FulfillView, PacketView, PrepareView};
 use forebay_quantity::{
     Amount, BlockHeight, ChannelSerial, EffectId, Hash32, Milliseconds, Timestamp,
 };
@@ -81,6 +81,7 @@ fn fulfill(seed: u8) -> Vec<u8> {
 fn code(packet: &[u8]) -> String {
     match PacketView::parse(packet).expect("an ILP packet") {
         PacketView::Prepare(_) => "prepare".into(),
+        PacketView::Fulfill(view) if view.data.is_empty() => "bare fulfill".into(),
         PacketView::Fulfill(_) => "fulfill".into(),
         PacketView::Reject(reject) => reject.code.to_string(),
     }
@@ -511,10 +512,8 @@ fn a_restart_loses_no_packet_no_voucher_and_no_answer() {
         fulfilled: vec![(2, preimage(1))],
         pending: vec![],
     };
-    assert_eq!(
-        world.run(Command::PoolSays(resumed)),
-        "to software 2 fulfill"
-    );
+    assert_eq!(world.run(Command::PoolSays(resumed)), "");
+    assert_eq!(world.pool_fulfills(2, 1), "to software 2 fulfill");
     assert_eq!(world.core.state().sent, Amount::new(40));
     assert_eq!(world.core.state().unpaid(), Amount::new(20));
 }
@@ -533,13 +532,54 @@ fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
         fulfilled: vec![(1, preimage(1))],
         pending: vec![2],
     };
-    assert_eq!(
-        world.run(Command::PoolSays(resumed)),
-        "to software 1 fulfill, to software 3 T00"
-    );
+    assert_eq!(world.run(Command::PoolSays(resumed)), "to software 3 T00");
     assert_eq!(world.pool_fulfills(2, 1), "to software 2 fulfill");
+    assert_eq!(world.pool_fulfills(1, 1), "to software 1 fulfill");
     assert_eq!(world.core.state().sent, Amount::new(20));
     assert_eq!(world.core.state().sent_pending, Amount::ZERO);
+}
+
+/// The npm STREAM client counts a fulfill without data as neither paid nor failed, and waits for ever: seen in a demo.
+#[test]
+fn a_fulfill_waits_for_its_data_but_not_past_its_time_and_no_reject_undoes_it() {
+    let mut world = World::ready();
+    for request in 1..=3 {
+        world.software_sends(request, 10);
+    }
+    world.run(Command::PoolDown);
+    world.run(Command::PoolUp);
+    world.terms(80);
+    let fulfilled = (1..=3).map(|request| (request, preimage(1))).collect();
+    let resumed = PeerMessage::Resumed {
+        fulfilled,
+        pending: vec![],
+    };
+    assert_eq!(world.run(Command::PoolSays(resumed.clone())), "");
+    let rejected = super::reply::reject(ErrorCode::T00InternalError, "");
+    assert_eq!(world.run(Command::PoolReject(3, &rejected)), "");
+    world.now = Timestamp(world.now.0 + 4_999);
+    assert_eq!(world.run(Command::Tick), "");
+    assert_eq!(world.pool_fulfills(2, 1), "to software 2 fulfill");
+    world.now = Timestamp(world.now.0 + 1);
+    assert_eq!(
+        world.run(Command::Tick),
+        "to software 1 bare fulfill, to software 3 bare fulfill"
+    );
+    assert_eq!(world.core.state().sent, Amount::new(30));
+    assert_eq!(world.run(Command::PoolSays(resumed)), "", "[I3]");
+
+    world.now = Timestamp(EXPIRES.0 - 1_500);
+    world.software_sends(4, 10);
+    world.run(Command::PoolDown);
+    world.run(Command::PoolUp);
+    world.terms(80);
+    let resumed = PeerMessage::Resumed {
+        fulfilled: vec![(4, preimage(1))],
+        pending: vec![],
+    };
+    assert_eq!(world.run(Command::PoolSays(resumed)), "");
+    world.now = Timestamp(EXPIRES.0 - 1_000);
+    assert_eq!(world.run(Command::Tick), "to software 4 bare fulfill");
 }
 
 #[test]

@@ -257,7 +257,7 @@ impl Core {
             let (batch, item) = self.post.kept(at, index);
             match decide_item(&mut self.sequencer, &self.mode, wall, peer, batch, item) {
                 Ok(()) => self.post.accepted(at, item),
-                Err(refusal) => self.post.refused(peer, item, refusal),
+                Err(refusal) => self.post.refused(at, item, refusal),
             }
         }
         items.max(1)

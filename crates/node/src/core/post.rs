@@ -1,11 +1,11 @@
 //! What leaves the core thread after a sync: packets patched into links' buffers, answers, vouchers and chain requests.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 
-use forebay_channel::PeerMessage;
+use forebay_channel::{PeerMessage, RESUME_MAX};
 use forebay_ilp::btp::{self, RequestId};
 use forebay_ilp::{
     Address, AmountTooLarge, Dialect, ErrorCode, FulfillView, PacketType, RejectView, patch_prepare,
@@ -23,6 +23,8 @@ use crate::signer::VoucherOrder;
 const OWN_REQUEST: u32 = 1 << 19;
 const OWN_REQUEST_MASK: u32 = OWN_REQUEST - 1;
 const _: () = assert!(forebay_pool::bounds::PACKETS_MAX <= OWN_REQUEST as usize);
+/// Bytes of fulfills kept for payers that are away; past that the oldest go, and their payers get the preimage alone.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Where effects go that links do not carry.
 pub(crate) struct Outside {
@@ -47,13 +49,21 @@ struct Source {
     item: Item,
 }
 
+/// A fulfill whose payer was away when it came.
+struct Kept {
+    peer: PeerId,
+    request: u32,
+    frame: Vec<u8>,
+}
+
 struct LinkSide {
     link: LinkId,
     dialect: Dialect,
     out: OutSender,
     frames: OutFrames,
     is_touched: bool,
-    wants_terms: bool,
+    /// It speaks the sub-protocol: it hears terms, and numbers its requests so that a late answer finds the right one.
+    speaks: bool,
 }
 
 /// Everything that waits to leave.
@@ -64,7 +74,11 @@ pub(crate) struct Post {
     batches: Vec<InBatch>,
     /// Accepted items in the order in which their effects come.
     sources: VecDeque<Source>,
-    refusals: Vec<(PeerId, Item, Refusal)>,
+    refusals: Vec<(Source, Refusal)>,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// Requests fulfilled before this start, by preimage: the data of their fulfills may come once more.
+    bare: BTreeMap<[u8; 32], (PeerId, u32)>,
     undelivered: Vec<Command<'static>>,
     terms_due: BTreeSet<PeerId>,
     own_request: u32,
@@ -88,6 +102,9 @@ impl Post {
             batches: Vec::new(),
             sources: VecDeque::new(),
             refusals: Vec::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            bare: bare(state),
             undelivered: Vec::new(),
             terms_due: BTreeSet::new(),
             own_request: 0,
@@ -131,17 +148,15 @@ impl Post {
         self.sources.push_back(Source { batch, item });
     }
 
-    pub(crate) fn refused(&mut self, peer: PeerId, item: Item, refusal: Refusal) {
-        self.refusals.push((peer, item, refusal));
+    pub(crate) fn refused(&mut self, batch: usize, item: Item, refusal: Refusal) {
+        self.refusals.push((Source { batch, item }, refusal));
     }
 
     /// The batch was not made durable: what was accepted is refused after all.
     pub(crate) fn refuse_accepted(&mut self) {
-        for source in std::mem::take(&mut self.sources) {
-            let peer = self.batches[source.batch].peer;
-            self.refusals
-                .push((peer, source.item, Refusal::JournalFailed));
-        }
+        let accepted = self.sources.drain(..);
+        self.refusals
+            .extend(accepted.map(|source| (source, Refusal::JournalFailed)));
         self.terms_due.clear();
     }
 
@@ -244,8 +259,10 @@ impl Post {
             touched,
             ..
         } = self;
-        // Without a link the peer asks for it when it returns.
         let Some(side) = side_of(links, touched, peer) else {
+            if let Some(source) = source {
+                self.keep_fulfill(source, peer, request);
+            }
             return;
         };
         let frame_type = side.dialect.frame_type(PacketType::Fulfill);
@@ -265,6 +282,47 @@ impl Post {
                 fulfill.encode(out).expect("no data is never too long");
             }),
         }
+    }
+
+    /// Keeps a fulfill for a payer that is away: it asks when it returns, and the books know the preimage alone.
+    fn keep_fulfill(&mut self, source: Source, peer: PeerId, request: u32) {
+        let frame = self.batches[source.batch].frame(source.item).to_vec();
+        self.kept_bytes += frame.len();
+        self.kept.push_back(Kept {
+            peer,
+            request,
+            frame,
+        });
+        while self.kept_bytes > KEPT_BYTES_MAX {
+            let oldest = self.kept.pop_front().expect("bytes are of what is kept");
+            self.kept_bytes -= oldest.frame.len();
+        }
+    }
+
+    /// Gives a payer that has returned the fulfills that came while it was away.
+    fn return_fulfills(&mut self, peer: PeerId) {
+        let Self {
+            links,
+            touched,
+            kept,
+            kept_bytes,
+            ..
+        } = self;
+        if kept.iter().all(|fulfill| fulfill.peer != peer) {
+            return;
+        }
+        let Some(side) = side_of(links, touched, peer) else {
+            return;
+        };
+        let frame_type = side.dialect.frame_type(PacketType::Fulfill);
+        kept.retain(|fulfill| {
+            if fulfill.peer != peer {
+                return true;
+            }
+            relay(side, &fulfill.frame, frame_type, fulfill.request);
+            *kept_bytes -= fulfill.frame.len();
+            false
+        });
     }
 
     fn relay_reject(
@@ -333,10 +391,19 @@ impl Post {
     /// Answers what was refused in this round.
     pub(crate) fn send_refusals(&mut self) {
         let mut refusals = std::mem::take(&mut self.refusals);
-        for (peer, item, refusal) in refusals.drain(..) {
-            match item.kind {
+        for (source, refusal) in refusals.drain(..) {
+            let peer = self.batches[source.batch].peer;
+            match source.item.kind {
                 ItemKind::Prepare { request, .. } => self.refuse_prepare(peer, request, refusal),
-                ItemKind::Fulfill { packet, .. } => self.refuse_answer(peer, packet, refusal),
+                ItemKind::Fulfill { packet, preimage } => {
+                    match refusal {
+                        Refusal::Rejected(Rejection::UnknownPacket) => {
+                            self.complete_fulfill(source, &preimage);
+                        }
+                        Refusal::Rejected(_) | Refusal::Draining | Refusal::JournalFailed => {}
+                    }
+                    self.refuse_answer(peer, packet, refusal);
+                }
                 ItemKind::Reject { .. } => self.figures.late_answers.add(1),
             }
         }
@@ -374,6 +441,20 @@ impl Post {
             Refusal::Rejected(_) | Refusal::Draining | Refusal::JournalFailed => {
                 self.reject(peer, request, code, &[])
             }
+        }
+    }
+
+    /// A payee that said a fulfill again after our restart brings the data that its payer still lacks.
+    fn complete_fulfill(&mut self, source: Source, preimage: &[u8; 32]) {
+        let Some((peer, request)) = self.bare.remove(preimage) else {
+            return;
+        };
+        let side = self.links.get(peer.0 as usize).and_then(Option::as_ref);
+        match side {
+            Some(side) if side.speaks => self.relay_fulfill(Some(source), peer, request, preimage),
+            // Another kind of peer may have given the request's number to a new packet.
+            Some(_) => {}
+            None => self.keep_fulfill(source, peer, request),
         }
     }
 
@@ -450,7 +531,7 @@ impl Post {
             out,
             frames: OutFrames::default(),
             is_touched,
-            wants_terms: false,
+            speaks: false,
         });
         self.figures.connected.note(peer, true);
         let owed = state
@@ -528,8 +609,9 @@ impl Post {
             Command::Admin(_, forebay_pool::Admin::SetPeer(peer, _)) => Some(*peer),
             Command::Keys { peer, .. } => {
                 if let Some(Some(side)) = self.links.get_mut(peer.0 as usize) {
-                    side.wants_terms = true;
+                    side.speaks = true;
                 }
+                self.return_fulfills(*peer);
                 Some(*peer)
             }
             Command::Admin(..)
@@ -547,12 +629,12 @@ impl Post {
     /// Sends the terms that changed to the peers that speak of them.
     pub(crate) fn send_terms(&mut self, state: &State) {
         for peer in std::mem::take(&mut self.terms_due) {
-            let wants = self
+            let speaks = self
                 .links
                 .get(peer.0 as usize)
                 .and_then(Option::as_ref)
-                .is_some_and(|side| side.wants_terms);
-            let Some(terms) = terms(state, peer).filter(|_| wants) else {
+                .is_some_and(|side| side.speaks);
+            let Some(terms) = terms(state, peer).filter(|_| speaks) else {
                 continue;
             };
             let request = self.next_request();
@@ -565,6 +647,17 @@ impl Post {
                 .push(|out| crate::link::encode_message(out, request, &message));
         }
     }
+}
+
+/// What each peer may ask for on its first link after a start.
+fn bare(state: &State) -> BTreeMap<[u8; 32], (PeerId, u32)> {
+    let peers = state.peers().map(|(peer, _)| peer);
+    peers
+        .flat_map(|peer| {
+            let newest = state.answers_of(peer).rev().take(RESUME_MAX);
+            newest.map(move |(request, preimage)| (preimage, (peer, request)))
+        })
+        .collect()
 }
 
 /// A peer's link, noted as having something to send.

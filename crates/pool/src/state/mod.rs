@@ -218,7 +218,7 @@ impl State {
     }
 
     /// The last fulfilled requests of a peer with their preimages, oldest first.
-    pub fn answers_of(&self, peer: PeerId) -> impl Iterator<Item = (u32, [u8; 32])> {
+    pub fn answers_of(&self, peer: PeerId) -> impl DoubleEndedIterator<Item = (u32, [u8; 32])> {
         self.peer(peer)
             .into_iter()
             .flat_map(|peer| peer.answers.iter().copied())
