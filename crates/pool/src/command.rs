@@ -9,7 +9,7 @@ use forebay_quantity::{
 };
 
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy};
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, Relation};
 
 /// Everything that may change the pool.
 #[derive(Debug, Clone)]
@@ -131,6 +131,8 @@ pub enum Admin {
     HaltBook(AssetId),
     /// Quotes an asset again.
     ResumeBook(AssetId),
+    /// Says what a peer is to the pool.
+    SetRelation(PeerId, Relation),
 }
 
 impl Admin {

@@ -244,7 +244,8 @@ pub fn effects(event: &Event) -> Option<Effect> {
         | Event::ChainSettled { .. }
         | Event::ChainSaw { .. }
         | Event::CommandTaken(_)
-        | Event::InstructionTaken { .. } => None,
+        | Event::InstructionTaken { .. }
+        | Event::RelationSet(..) => None,
     }
 }
 

@@ -13,7 +13,7 @@ use forebay_quantity::{
 use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy};
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, Relation};
 
 /// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -177,6 +177,8 @@ pub enum Event {
         /// SHA-256 of what was instructed: the same id with anything else is refused.
         digest: Hash32,
     },
+    /// What a peer is to the pool was said anew.
+    RelationSet(PeerId, Relation),
 }
 
 impl Event {
@@ -204,7 +206,8 @@ impl Event {
             | Self::ChainSettled { .. }
             | Self::ChainSaw { .. }
             | Self::CommandTaken(_)
-            | Self::InstructionTaken { .. } => false,
+            | Self::InstructionTaken { .. }
+            | Self::RelationSet(..) => false,
         }
     }
 }

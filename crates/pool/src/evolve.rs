@@ -18,7 +18,7 @@ use crate::effect::ChainRequest;
 use crate::event::Event;
 use crate::state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Genesis, Peer, PeerDemands, PeerPolicy,
-    State, bounds,
+    Relation, State, bounds,
 };
 
 /// Applies one event.
@@ -68,6 +68,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         } => chain::saw(state, *asset, *at, *depth, fact),
         Event::CommandTaken(id) => remember(state, *id, Hash32([0; 32])),
         Event::InstructionTaken { id, digest } => remember(state, *id, *digest),
+        Event::RelationSet(peer, relation) => state.peer_mut(*peer).relation = *relation,
     }
 }
 
@@ -150,6 +151,7 @@ fn add_peer(
         in_flight: 0,
         demands: PeerDemands::default(),
         answers: VecDeque::new(),
+        relation: Relation::CHILD,
     });
     state.routes.add_child(name, id);
 }

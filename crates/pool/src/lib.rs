@@ -15,6 +15,7 @@ mod decide;
 mod effect;
 mod event;
 mod evolve;
+mod exchange;
 mod hash;
 mod rejection;
 mod sequencer;
@@ -26,11 +27,12 @@ pub use decide::{decide, next_deadline};
 pub use effect::{ChainRequest, Effect, effects, outstanding};
 pub use event::Event;
 pub use evolve::evolve;
+pub use exchange::{NotExchanged, RouteExchange, RouteMessage, bounds as exchange_bounds};
 pub use rejection::{RejectCode, Rejection};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Genesis, Holding, Packet,
-    Peer, PeerKeys, PeerPolicy, State, VaultMirror, bounds,
+    Peer, PeerKeys, PeerPolicy, Relation, RelationKind, State, VaultMirror, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

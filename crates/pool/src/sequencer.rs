@@ -88,6 +88,12 @@ impl Sequencer {
         &self.state
     }
 
+    /// Takes a next hop that the route exchange chose, or forgets it. It is no event: packets are journalled with the hop
+    /// that they took, so a replay needs no routes.
+    pub fn learn(&mut self, prefix: Vec<u8>, hop: Option<PeerId>) {
+        self.state.routes.learn(prefix, hop);
+    }
+
     /// Decides a command at the wall clock's time, which counts only where it does not go back.
     ///
     /// # Errors
@@ -271,7 +277,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::ChainDemanded { .. }
         | Event::ChainSettled { .. }
         | Event::CommandTaken(_)
-        | Event::InstructionTaken { .. } => None,
+        | Event::InstructionTaken { .. }
+        | Event::RelationSet(..) => None,
     }
 }
 

@@ -223,6 +223,21 @@ fn events() -> Vec<Event> {
         id: CommandId([34; 16]),
         digest: Hash32([35; 32]),
     });
+    for kind in [
+        RelationKind::Child,
+        RelationKind::Peer,
+        RelationKind::Parent,
+    ] {
+        all.push(Event::RelationSet(
+            peer,
+            Relation {
+                kind,
+                sends_routes: true,
+                receives_routes: false,
+                debt_max: Amount::new(32),
+            },
+        ));
+    }
     all
 }
 

@@ -3,7 +3,8 @@
 use forebay_channel::{LaneId, Voucher};
 use forebay_journal::testing::Faults;
 use forebay_pool::{
-    Admin, ChainFact, Command, Depth, FactAt, PeerKeys, Prepare, Rejection, VaultFact,
+    Admin, ChainFact, Command, Depth, FactAt, PeerKeys, Prepare, Rejection, Relation, RelationKind,
+    VaultFact,
 };
 use forebay_quantity::{
     Amount, AssetId, ChannelSerial, EffectId, Hash32, PacketId, PeerId, Timestamp,
@@ -527,7 +528,13 @@ fn instruct(world: &mut World) {
             }
         }
         8 => {
+            let relation = Relation {
+                kind: RelationKind::Peer,
+                sends_routes: prefix.ends_with('0'),
+                ..Relation::CHILD
+            };
             let _taken_or_not = world.admin(Admin::AddRoute { prefix, peer });
+            let _taken_or_not = world.admin(Admin::SetRelation(peer, relation));
         }
         9 => {
             let _taken_or_not = world.admin(Admin::RemoveRoute { prefix });

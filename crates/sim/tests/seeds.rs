@@ -32,6 +32,7 @@ const REACHED: [(&str, &[&str]); 5] = [
             "ChainSettled",
             "ChainSaw",
             "InstructionTaken",
+            "RelationSet",
             "ChainDemanded Open",
             "ChainDemanded Raise",
             "ChainDemanded Redeem",

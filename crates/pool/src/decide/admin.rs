@@ -9,7 +9,10 @@ use crate::Events;
 use crate::command::Admin;
 use crate::event::Event;
 use crate::rejection::Rejection;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, State, bounds};
+use crate::state::{
+    AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, Relation, RelationKind, State,
+    bounds,
+};
 
 pub(super) fn instruct(
     state: &State,
@@ -150,6 +153,11 @@ fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
             deep_reorg: false,
         },
         Admin::ResumeBook(asset) => Event::BookResumed(known_asset(*asset)?),
+        Admin::SetRelation(peer, relation) => {
+            live_peer(*peer)?;
+            sound_relation(state, *peer, relation)?;
+            Event::RelationSet(*peer, *relation)
+        }
     })
 }
 
@@ -239,6 +247,23 @@ fn sound_peer(policy: &PeerPolicy) -> Result<(), Rejection> {
         return Err(Rejection::BadPolicy(
             "the allotment fits 64 bits and has a term",
         ));
+    }
+    Ok(())
+}
+
+fn sound_relation(state: &State, peer: PeerId, relation: &Relation) -> Result<(), Rejection> {
+    let others = || {
+        let peers = state.peers();
+        let others = peers.filter(|(other, account)| *other != peer && !account.removed);
+        others.map(|(_, account)| account.relation)
+    };
+    let is_parent = |relation: &Relation| relation.kind == RelationKind::Parent;
+    if is_parent(relation) && others().any(|other| is_parent(&other)) {
+        return Err(Rejection::BadPolicy("a pool has one parent"));
+    }
+    if relation.exchanges_routes() {
+        let neighbours = others().filter(Relation::exchanges_routes).count();
+        room_for(neighbours, bounds::NEIGHBOURS_MAX)?;
     }
     Ok(())
 }

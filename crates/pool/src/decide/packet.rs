@@ -286,7 +286,7 @@ fn secured(
     })
 }
 
-/// Our lane to the next hop guarantees all that it has earned, what is pending, and this.
+/// Our lane to the next hop guarantees all that it has earned, what is pending, and this; or we may owe it that much.
 fn covered(state: &State, to: &Peer, amount_out: u64) -> Result<(), Rejection> {
     if amount_out == 0 {
         return Ok(());
@@ -302,7 +302,8 @@ fn covered(state: &State, to: &Peer, amount_out: u64) -> Result<(), Rejection> {
         .account(to.clearing)
         .credit_exposure()
         .saturating_sub(to.prepaid);
-    let available = headroom.saturating_sub(owed);
+    let allowed = headroom.saturating_add(to.relation.debt_max);
+    let available = allowed.saturating_sub(owed);
     if needed > available {
         return Err(Rejection::LaneExhausted { available, needed });
     }

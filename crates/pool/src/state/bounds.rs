@@ -8,6 +8,8 @@ pub const PEERS_MAX: usize = 1 << 20;
 pub const PACKETS_MAX: usize = 1 << 18;
 /// Static routes beyond the peers' own addresses.
 pub const ROUTES_MAX: usize = 1 << 16;
+/// Peers that exchange routes: each may bring thousands of them, and each change is told to all.
+pub const NEIGHBOURS_MAX: usize = 256;
 /// Instructions remembered against repetition: years of an operator's work.
 pub const COMMANDS_REMEMBERED_MAX: usize = 1 << 14;
 /// Price sources per asset: the median needs three, more than sixteen adds nothing.

@@ -1,4 +1,5 @@
-//! All money-relevant state. It changes by [`crate::evolve`] alone.
+//! All money-relevant state. It changes by [`crate::evolve`] alone, but for routes learned from neighbours, which are no
+//! part of its bytes.
 
 pub mod bounds;
 
@@ -26,7 +27,7 @@ pub use asset::{
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
-pub use peer::{Peer, PeerKeys, PeerPolicy};
+pub use peer::{Peer, PeerKeys, PeerPolicy, Relation, RelationKind};
 pub(crate) use route::Routes;
 
 use crate::effect::ChainRequest;
@@ -141,6 +142,11 @@ impl State {
     /// The peer with this address segment.
     pub fn peer_named(&self, name: &str) -> Option<PeerId> {
         self.routes.child(name.as_bytes())
+    }
+
+    /// Prefixes that the operator routes, in order, with their next hops.
+    pub fn configured_routes(&self) -> impl Iterator<Item = (&str, PeerId)> {
+        self.routes.configured()
     }
 
     /// The asset with this code.

@@ -37,6 +37,45 @@ impl PeerPolicy {
     }
 }
 
+/// What a peer is to the pool (RFC 34).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum RelationKind {
+    /// It lives under our address.
+    Child,
+    /// An equal, with an address of its own.
+    Peer,
+    /// We live under its address: what nobody else reaches goes there.
+    Parent,
+}
+
+/// What a peer is to the pool, which routes pass between them, and what the pool may owe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Relation {
+    /// Child, peer or parent.
+    pub kind: RelationKind,
+    /// We tell it our routes.
+    pub sends_routes: bool,
+    /// We take its routes.
+    pub receives_routes: bool,
+    /// What we may owe it beyond what our lane to it covers, in its ledger units; settled outside the vaults.
+    pub debt_max: Amount,
+}
+
+impl Relation {
+    /// A child that exchanges no routes and is owed nothing that is not covered.
+    pub const CHILD: Self = Self {
+        kind: RelationKind::Child,
+        sends_routes: false,
+        receives_routes: false,
+        debt_max: Amount::ZERO,
+    };
+
+    /// Whether any route passes.
+    pub fn exchanges_routes(&self) -> bool {
+        self.sends_routes || self.receives_routes
+    }
+}
+
 /// What a peer names when its link opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PeerKeys {
@@ -94,6 +133,8 @@ pub struct Peer {
     pub(crate) demands: PeerDemands,
     /// Its last fulfilled requests with their preimages, oldest first: for a link that broke before it heard.
     pub(crate) answers: VecDeque<(u32, [u8; 32])>,
+    /// What it is to us.
+    pub relation: Relation,
 }
 
 impl Peer {

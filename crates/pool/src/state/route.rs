@@ -1,4 +1,5 @@
-//! Where packets go: peers' own addresses first, then static prefixes, longest first, on whole segments.
+//! Where packets go: peers' own addresses first, then prefixes, longest first, on whole segments. Of two equal ones the
+//! operator's counts before the one learned from a neighbour.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -19,6 +20,9 @@ pub(crate) struct Routes {
     children: LookupMap<Vec<u8>, PeerId>,
     #[borsh(skip)]
     prefixes: LookupMap<Vec<u8>, PeerId>,
+    /// Told by neighbours: no fact of the journal, so no part of the state's bytes. Ordered, since strangers choose the keys.
+    #[borsh(skip)]
+    learned: BTreeMap<Vec<u8>, PeerId>,
 }
 
 impl Routes {
@@ -46,6 +50,11 @@ impl Routes {
         self.fixed.len()
     }
 
+    pub(crate) fn configured(&self) -> impl Iterator<Item = (&str, PeerId)> {
+        let fixed = self.fixed.iter();
+        fixed.map(|(prefix, peer)| (prefix.as_str(), *peer))
+    }
+
     pub(crate) fn add(&mut self, prefix: &str, peer: PeerId) {
         self.fixed.insert(prefix.into(), peer);
         self.prefixes.insert(prefix.as_bytes().to_vec(), peer);
@@ -59,10 +68,22 @@ impl Routes {
     pub(crate) fn remove_peer(&mut self, peer: PeerId) {
         self.fixed.retain(|_, hop| *hop != peer);
         self.prefixes.retain(|_, hop| *hop != peer);
+        self.learned.retain(|_, hop| *hop != peer);
+    }
+
+    pub(crate) fn learn(&mut self, prefix: Vec<u8>, hop: Option<PeerId>) {
+        match hop {
+            Some(hop) => self.learned.insert(prefix, hop),
+            None => self.learned.remove(&prefix),
+        };
     }
 
     /// The next hop towards a destination.
     pub(crate) fn find(&self, destination: &[u8]) -> Option<PeerId> {
+        // Nobody but us is there, and a neighbour would only send it back.
+        if destination == self.operator.as_bytes() {
+            return None;
+        }
         if let Some(below) = self.below_operator(destination) {
             let end = below
                 .iter()
@@ -72,7 +93,8 @@ impl Routes {
         }
         let mut prefix = destination;
         loop {
-            if let Some(peer) = self.prefixes.get(prefix) {
+            let known = self.prefixes.get(prefix);
+            if let Some(peer) = known.or_else(|| self.learned.get(prefix)) {
                 return Some(*peer);
             }
             let dot = prefix.iter().rposition(|&byte| byte == b'.')?;

@@ -1,0 +1,5 @@
+//! The route exchange: rules one by one, and whole networks of pools that tell each other.
+#![allow(clippy::unwrap_used)]
+
+mod network;
+mod rules;
