@@ -13,11 +13,16 @@ const CONTRACTS = [
   ['TestToken', 'test/TestToken.sol'],
 ];
 
+// EIP-170: what a contract's code may be.
+const CODE_SIZE_MAX = 24576;
+
 const root = path.join(__dirname, '../../contracts/evm');
 const forge = process.env.FORGE ?? path.join(__dirname, 'node_modules/@foundry-rs/forge-linux-amd64/bin/forge');
 
 function artifact(out, name, source) {
   const built = JSON.parse(readFileSync(path.join(out, path.basename(source), `${name}.json`), 'utf8'));
+  const size = (built.deployedBytecode.object.length - 2) / 2;
+  if (size > CODE_SIZE_MAX) throw new Error(`${name} has ${size} bytes, more than the ${CODE_SIZE_MAX} of EIP-170`);
   return {
     contractName: name,
     source,

@@ -14,10 +14,13 @@ const TYPES = {
   CoopClose: [['uint64', 'serial'], ['uint128', 'poolPaid'], ['uint128', 'peerPaid']],
   KeyChange: [['uint64', 'serial'], ['uint8', 'lane'], ['address', 'signer'], ['uint16', 'nonce']],
   ShareExit: [['address', 'holder'], ['uint128', 'units'], ['uint128', 'amount'], ['uint64', 'nonce'], ['uint40', 'validUntil']],
+  CosignedRaise: [['uint64', 'serial'], ['uint128', 'amount'], ['uint40', 'termEnd'], ['uint64', 'nonce'], ['uint40', 'validUntil']],
+  Freeze: [['uint40', 'until']],
+  MarkDown: [['uint128', 'index'], ['uint64', 'nonce'], ['uint40', 'validUntil']],
 };
 
 // Test keys: keccak256 of a text, so that everybody sees that they guard nothing.
-const keys = Object.fromEntries(['pool', 'peer', 'operator'].map((name) => {
+const keys = Object.fromEntries(['pool', 'peer', 'operator', 'member'].map((name) => {
   const privateKey = id(`forebay test key: ${name}`);
   return [name, { privateKey, address: computeAddress(privateKey) }];
 }));
@@ -46,6 +49,12 @@ const MESSAGES = [
   ['KeyChange', 'pool', { serial: U64, lane: 1n, signer: '0xffffffffffffffffffffffffffffffffffffffff', nonce: U16 }],
   ['ShareExit', 'operator', { holder: '0x3333333333333333333333333333333333333333', units: 5n, amount: 6n, nonce: 0n, validUntil: 1_800_000_000n }],
   ['ShareExit', 'operator', { holder: '0xffffffffffffffffffffffffffffffffffffffff', units: U128, amount: U128, nonce: U64, validUntil: U40 }],
+  ['CosignedRaise', 'member', { serial: 7n, amount: 8n, termEnd: 1_800_000_001n, nonce: 9n, validUntil: 1_800_000_000n }],
+  ['CosignedRaise', 'member', { serial: U64, amount: U128, termEnd: U40, nonce: U64, validUntil: U40 }],
+  ['Freeze', 'member', { until: 1_800_000_000n }],
+  ['Freeze', 'member', { until: U40 }],
+  ['MarkDown', 'member', { index: 999_999_999_999_999_999_999_999_999n, nonce: 1n, validUntil: 1_800_000_000n }],
+  ['MarkDown', 'member', { index: U128, nonce: U64, validUntil: U40 }],
 ];
 
 const fields = (type) => ({ [type]: TYPES[type].map(([t, name]) => ({ type: t, name })) });

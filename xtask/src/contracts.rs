@@ -133,6 +133,7 @@ fn write_gas() -> Result<()> {
         GAS_TESTS,
         "--isolate",
         "--gas-snapshot-check=false",
+        "--gas-snapshot-emit=true",
     ]))
 }
 

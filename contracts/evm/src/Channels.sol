@@ -2,11 +2,11 @@
 pragma solidity 0.8.37;
 
 import {Digests} from "./Digests.sol";
-import {Treasury} from "./Treasury.sol";
+import {Growth} from "./Growth.sol";
 
 /// @title Channels: two one-way lanes, vouchers, net-offs, notices and closes.
 /// @dev Prose and assumptions are in IVault.
-abstract contract Channels is Treasury {
+abstract contract Channels is Growth {
     /// @dev Redeeming reads two slots and writes one, in either lane; raising reads and writes one.
     /// A closed channel has no poolSigner; its peerSigner stays, and says for ever that the serial is spent.
     struct Channel {
@@ -41,21 +41,21 @@ abstract contract Channels is Treasury {
 
     function open(Opening calldata o) external payable onlyOperator {
         Channel storage c = channels[o.serial];
-        if (c.peerSigner != address(0)) revert SerialUsed();
+        _refuseIf(c.peerSigner != address(0), SerialUsed.selector);
         bool named = o.poolSigner != address(0) && o.peerSigner != address(0) && o.peerPayout != address(0);
-        if (!named || o.peerPayout == address(this)) revert BadSigner();
-        if ((o.allotment == 0) != (o.termEnd == 0)) revert BadTerm();
+        _refuseIf(!named || o.peerPayout == address(this), BadSigner.selector);
+        _refuseIf((o.allotment == 0) != (o.termEnd == 0), BadTerm.selector);
 
-        uint96 ceiling = _to96(o.allotment);
-        (c.poolSigner, c.poolCeiling) = (o.poolSigner, ceiling);
-        c.peerPayout = o.peerPayout;
-        (c.peerSigner, c.termEnd) = (o.peerSigner, o.termEnd);
+        uint256 ceiling = _to96(o.allotment);
+        _store(c, 0, uint160(o.poolSigner) | (ceiling << 160));
+        _store(c, 1, uint160(o.peerPayout));
+        _store(c, 2, uint160(o.peerSigner) | (uint256(o.termEnd) << 160));
         emit Opened(o.serial, o.poolSigner, o.peerSigner, o.peerPayout);
         if (ceiling != 0) {
-            _requireExitsInTime();
+            _spendBucket(_requireGrowth(), ceiling);
             _requireTerm(0, o.termEnd);
             _spendFree(ceiling);
-            emit Raised(o.serial, ceiling);
+            emit Raised(o.serial, uint128(ceiling));
             emit Renewed(o.serial, o.termEnd);
         }
         if (o.deposit != 0) _deposit(o.serial, c, o.deposit);
@@ -64,8 +64,8 @@ abstract contract Channels is Treasury {
 
     function deposit(uint64 serial, uint128 amount, address peerPayout) external payable {
         Channel storage c = channels[serial];
-        if (c.poolSigner == address(0) || c.closeAt != 0) revert ChannelClosed();
-        if (c.peerPayout != peerPayout) revert WrongPayout();
+        _refuseIf(c.poolSigner == address(0) || c.closeAt != 0, ChannelClosed.selector);
+        _refuseIf(c.peerPayout != peerPayout, WrongPayout.selector);
         _deposit(serial, c, amount);
     }
 
@@ -79,33 +79,56 @@ abstract contract Channels is Treasury {
     // ---------------------------------------------------------------------------------------------------------- allotments
 
     function raise(Raise[] calldata raises) external onlyOperator {
-        _requireExitsInTime();
+        uint256 word = _requireGrowth();
         uint256 total;
         for (uint256 i = 0; i < raises.length; i = _next(i)) {
-            (uint256 serial, uint256 amount, uint256 termEnd) = _fields(raises[i]);
-            if ((serial >> 64) | (amount >> 96) != 0) revert AmountTooLarge();
-            Channel storage c = _channel(serial);
-            uint256 signerWord = _load(c, 0);
-            if (uint160(signerWord) == 0) revert ChannelClosed();
-            if (amount != 0) {
-                uint256 ceiling;
-                unchecked {
-                    total += amount; // 96 bits each
-                    ceiling = (signerWord >> 160) + amount;
-                }
-                if (ceiling > type(uint96).max) revert AmountTooLarge();
-                _store(c, 0, signerWord + (amount << 160));
-                bytes32 topic = Raised.selector;
-                assembly ("memory-safe") {
-                    // emit Raised(serial, ceiling)
-                    mstore(0, serial)
-                    mstore(0x20, ceiling)
-                    log1(0, 0x40, topic)
-                }
+            unchecked {
+                total += _raise(raises[i]); // 96 bits each
             }
-            if (termEnd != 0) _renew(uint64(serial), c, termEnd);
         }
-        if (total != 0) _spendFree(total);
+        if (total == 0) return;
+        _spendBucket(word, total);
+        _spendFree(total);
+    }
+
+    function raiseCosigned(Raise calldata more, uint40 validUntil, Cosignature[] calldata signatures)
+        external
+        onlyOperator
+    {
+        _requireGrowth();
+        _requireValid(validUntil);
+        uint64 nonce = committeeNonce;
+        committeeNonce = nonce + 1;
+        bytes32 digest =
+            Digests.cosignedRaise(_separator(), more.serial, more.amount, more.termEnd, nonce, validUntil);
+        _requireCosigned(digest, signatures, committeeSpend);
+        _spendFree(_raise(more));
+        emit Cosigned(more.serial, more.amount, nonce);
+    }
+
+    function _raise(Raise calldata more) private returns (uint256) {
+        (uint256 serial, uint256 amount, uint256 termEnd) = _fields(more);
+        if ((serial >> 64) | (amount >> 96) != 0) revert AmountTooLarge();
+        Channel storage c = _channel(serial);
+        uint256 signerWord = _load(c, 0);
+        if (uint160(signerWord) == 0) revert ChannelClosed();
+        if (amount != 0) {
+            uint256 ceiling;
+            unchecked {
+                ceiling = (signerWord >> 160) + amount;
+            }
+            if (ceiling > type(uint96).max) revert AmountTooLarge();
+            _store(c, 0, signerWord + (amount << 160));
+            bytes32 topic = Raised.selector;
+            assembly ("memory-safe") {
+                // emit Raised(serial, ceiling)
+                mstore(0, serial)
+                mstore(0x20, ceiling)
+                log1(0, 0x40, topic)
+            }
+        }
+        if (termEnd != 0) _renew(uint64(serial), c, termEnd);
+        return amount;
     }
 
     function _renew(uint64 serial, Channel storage c, uint256 termEnd) private {
@@ -115,15 +138,15 @@ abstract contract Channels is Treasury {
     }
 
     function _requireTerm(uint256 current, uint256 termEnd) private view {
-        if (termEnd < current || termEnd <= block.timestamp || termEnd > block.timestamp + termMaxS) revert BadTerm();
+        _refuseIf(termEnd < current || termEnd <= block.timestamp || termEnd > block.timestamp + termMaxS, BadTerm.selector);
     }
 
     // ------------------------------------------------------------------------------------------------------------ vouchers
 
     function redeem(Redemption calldata redemption) external returns (uint128) {
         (uint256 amount, address payee, bool signed) = _redeem(_separator(), redemption);
-        if (!signed) revert BadSignature();
-        if (amount == 0) revert NothingToPay();
+        _refuseIf(!signed, BadSignature.selector);
+        _refuseIf(amount == 0, NothingToPay.selector);
         if (payee == address(0)) _addFree(amount);
         else _pay(payee, amount);
         return uint128(amount);
@@ -248,19 +271,19 @@ abstract contract Channels is Treasury {
         uint16 nonce = c.nonce;
         bytes32 digest = Digests.release(_separator(), serial, lane, ceiling, nonce);
         address signer = Digests.recover(digest, payee);
-        if (signer == address(0) || signer != _signer(c, _other(lane))) revert BadSignature();
+        _refuseIf(signer == address(0) || signer != _signer(c, _other(lane)), BadSignature.selector);
         c.nonce = nonce + 1;
-        if (!_lower(serial, c, lane, ceiling, true)) revert CeilingNotLower();
+        _refuseIf(!_lower(serial, c, lane, ceiling, true), CeilingNotLower.selector);
     }
 
     function startLowering(uint64 serial, uint8 lane, uint128 ceiling) external {
         Channel storage c = _openChannel(serial);
-        if (lane == POOL_LANE && block.timestamp > c.termEnd) ceiling = 0;
+        if (lane == POOL_LANE && (block.timestamp > c.termEnd || _runsDown())) ceiling = 0;
         else _requireOwner(c, lane);
         (uint256 current, uint256 paid) = _amounts(c, lane);
-        if (ceiling >= current || paid == current) revert CeilingNotLower();
+        _refuseIf(ceiling >= current || paid == current, CeilingNotLower.selector);
         Lowering storage lowering = c.lowerings[lane];
-        if (lowering.deadline != 0) revert NoticeRuns();
+        _refuseIf(lowering.deadline != 0, NoticeRuns.selector);
         uint40 deadline = _noticeEnd();
         (lowering.ceiling, lowering.deadline) = (uint96(ceiling), deadline);
         emit LoweringStarted(serial, lane, ceiling, deadline);
@@ -306,17 +329,22 @@ abstract contract Channels is Treasury {
         Signature calldata pool,
         Signature calldata peer
     ) external {
-        if (amount == 0) revert ZeroAmount();
+        _refuseIf(amount == 0, ZeroAmount.selector);
         Channel storage c = channels[serial];
         _requireBoth(c, Digests.netOff(_separator(), serial, poolPaid, peerPaid, amount), pool, peer);
-        if (c.poolPaid != poolPaid || c.peerPaid != peerPaid) revert WrongPaid();
-        c.poolCeiling = _to96(uint256(c.poolCeiling) + amount);
-        c.peerCeiling = _to96(uint256(c.peerCeiling) + amount);
-        c.poolPaid = _to96(uint256(poolPaid) + amount);
-        c.peerPaid = _to96(uint256(peerPaid) + amount);
+        _refuseIf(c.poolPaid != poolPaid || c.peerPaid != peerPaid, WrongPaid.selector);
+        uint96 poolCeiling = _to96(uint256(c.poolCeiling) + amount);
+        uint96 peerCeiling = _to96(uint256(c.peerCeiling) + amount);
+        unchecked {
+            // What is paid lies under its ceiling.
+            (poolPaid, peerPaid) = (poolPaid + amount, peerPaid + amount);
+            c.poolCeiling = poolCeiling;
+            c.poolPaid = uint96(poolPaid);
+            _store(c, 3, peerCeiling | (uint256(peerPaid) << 96));
+        }
         _shiftLowering(c.lowerings[POOL_LANE], amount);
         _shiftLowering(c.lowerings[PEER_LANE], amount);
-        emit NettedOff(serial, poolPaid + amount, peerPaid + amount, amount);
+        emit NettedOff(serial, poolPaid, peerPaid, amount);
     }
 
     /// @dev A running notice announced what would remain; a net-off must not take from it.
@@ -333,15 +361,15 @@ abstract contract Channels is Treasury {
     ) external {
         Channel storage c = channels[serial];
         _requireBoth(c, Digests.coopClose(_separator(), serial, poolPaid, peerPaid), pool, peer);
-        if (poolPaid < c.poolPaid || peerPaid < c.peerPaid) revert BelowPaid();
-        if (poolPaid > c.poolCeiling || peerPaid > c.peerCeiling) revert AboveCeiling();
+        _refuseIf(poolPaid < c.poolPaid || peerPaid < c.peerPaid, BelowPaid.selector);
+        _refuseIf(poolPaid > c.poolCeiling || peerPaid > c.peerCeiling, AboveCeiling.selector);
         _close(serial, c, poolPaid, peerPaid);
     }
 
     function startClose(uint64 serial) external {
         Channel storage c = _openChannel(serial);
         if (msg.sender != operator) _requireOwner(c, PEER_LANE);
-        if (c.closeAt != 0) revert NoticeRuns();
+        _refuseIf(c.closeAt != 0, NoticeRuns.selector);
         uint40 deadline = _noticeEnd();
         c.closeAt = deadline;
         emit CloseStarted(serial, msg.sender, deadline);
@@ -356,9 +384,9 @@ abstract contract Channels is Treasury {
     function _close(uint64 serial, Channel storage c, uint256 poolPaid, uint256 peerPaid) private {
         uint256 toPeer = (poolPaid - c.poolPaid) + (c.peerCeiling - peerPaid);
         uint256 toFree = (peerPaid - c.peerPaid) + (c.poolCeiling - poolPaid);
-        (c.poolSigner, c.poolCeiling) = (address(0), uint96(poolPaid));
+        _store(c, 0, poolPaid << 160); // no poolSigner any more
         c.poolPaid = uint96(poolPaid);
-        (c.peerCeiling, c.peerPaid) = (uint96(peerPaid), uint96(peerPaid));
+        _store(c, 3, peerPaid | (peerPaid << 96));
         c.closeAt = 0;
         emit Closed(serial, uint128(poolPaid), uint128(peerPaid));
         if (toFree != 0) _addFree(toFree);
@@ -372,7 +400,7 @@ abstract contract Channels is Treasury {
         _requireOwner(c, lane);
         uint16 nonce = c.nonce;
         bytes32 digest = Digests.keyChange(_separator(), serial, lane, signer, nonce);
-        if (Digests.recover(digest, other) != _signer(c, _other(lane))) revert BadSignature();
+        _refuseIf(Digests.recover(digest, other) != _signer(c, _other(lane)), BadSignature.selector);
         c.nonce = nonce + 1;
         _changeKey(serial, c, lane, signer, true);
     }
@@ -380,9 +408,9 @@ abstract contract Channels is Treasury {
     function startKeyChange(uint64 serial, uint8 lane, address signer) external {
         Channel storage c = _openChannel(serial);
         _requireOwner(c, lane);
-        if (signer == address(0)) revert BadSigner();
+        _refuseIf(signer == address(0), BadSigner.selector);
         NewKey storage next = c.newKeys[lane];
-        if (next.deadline != 0) revert NoticeRuns();
+        _refuseIf(next.deadline != 0, NoticeRuns.selector);
         uint40 deadline = _noticeEnd();
         (next.signer, next.deadline) = (signer, deadline);
         emit KeyChangeStarted(serial, lane, signer, deadline);
@@ -399,7 +427,7 @@ abstract contract Channels is Treasury {
 
     /// @dev The former signer's vouchers stay good up to today's ceiling: all that a payee could have counted on, and nothing allotted later.
     function _changeKey(uint64 serial, Channel storage c, uint8 lane, address signer, bool consented) private {
-        if (signer == address(0)) revert BadSigner();
+        _refuseIf(signer == address(0), BadSigner.selector);
         address former = _signer(c, lane);
         (uint256 ceiling,) = _amounts(c, lane);
         uint96 kept = formerCeilings[serial][lane][former];
@@ -414,11 +442,11 @@ abstract contract Channels is Treasury {
 
     function _openChannel(uint64 serial) private view returns (Channel storage c) {
         c = channels[serial];
-        if (c.poolSigner == address(0)) revert ChannelClosed();
+        _refuseIf(c.poolSigner == address(0), ChannelClosed.selector);
     }
 
     function _other(uint8 lane) private pure returns (uint8) {
-        if (lane > PEER_LANE) revert BadLane();
+        _refuseIf(lane > PEER_LANE, BadLane.selector);
         return PEER_LANE - lane;
     }
 
@@ -431,9 +459,9 @@ abstract contract Channels is Treasury {
     }
 
     function _requireOwner(Channel storage c, uint8 lane) private view {
-        if (lane > PEER_LANE) revert BadLane();
+        _refuseIf(lane > PEER_LANE, BadLane.selector);
         if (lane == POOL_LANE) {
-            if (msg.sender != operator) revert NotLaneOwner();
+            _refuseIf(msg.sender != operator, NotLaneOwner.selector);
         } else if (msg.sender != c.peerPayout && msg.sender != c.peerSigner) {
             revert NotLaneOwner();
         }
@@ -446,7 +474,7 @@ abstract contract Channels is Treasury {
         address poolSigner = c.poolSigner;
         bool both = poolSigner != address(0) && Digests.recover(digest, pool) == poolSigner
             && Digests.recover(digest, peer) == c.peerSigner;
-        if (!both) revert BadSignature();
+        _refuseIf(!both, BadSignature.selector);
     }
 
     function _noticeEnd() private view returns (uint40) {
@@ -454,8 +482,8 @@ abstract contract Channels is Treasury {
     }
 
     function _requireEnded(uint256 deadline) private view {
-        if (deadline == 0) revert NoNotice();
-        if (block.timestamp < deadline) revert TooEarly();
+        _refuseIf(deadline == 0, NoNotice.selector);
+        _refuseIf(block.timestamp < deadline, TooEarly.selector);
     }
 
     // --------------------------------------------------------------------------------------------------------------- views

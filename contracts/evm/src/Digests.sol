@@ -23,6 +23,12 @@ library Digests {
     bytes32 internal constant SHARE_EXIT_TYPEHASH =
         keccak256("ShareExit(address holder,uint128 units,uint128 amount,uint64 nonce,uint40 validUntil)");
 
+    bytes32 internal constant COSIGNED_RAISE_TYPEHASH =
+        keccak256("CosignedRaise(uint64 serial,uint128 amount,uint40 termEnd,uint64 nonce,uint40 validUntil)");
+    bytes32 internal constant FREEZE_TYPEHASH = keccak256("Freeze(uint40 until)");
+    bytes32 internal constant MARK_DOWN_TYPEHASH =
+        keccak256("MarkDown(uint128 index,uint64 nonce,uint40 validUntil)");
+
     /// @dev Half the order of secp256k1: a larger s has a smaller twin, and only the smaller is accepted.
     uint256 private constant S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
     uint256 private constant S_MASK = type(uint256).max >> 1;
@@ -32,7 +38,7 @@ library Digests {
     }
 
     function voucher(bytes32 separator, uint64 serial, uint8 lane, uint128 amount) internal pure returns (bytes32) {
-        return seal(separator, keccak256(abi.encode(VOUCHER_TYPEHASH, serial, lane, amount)));
+        return seal(separator, hash(4, VOUCHER_TYPEHASH, serial, lane, amount, 0, 0));
     }
 
     /// @dev recover(voucher(…), …) on the hot path: one block of memory past what is allocated, for struct, digest and recovery.
@@ -68,7 +74,7 @@ library Digests {
         pure
         returns (bytes32)
     {
-        return seal(separator, keccak256(abi.encode(RELEASE_TYPEHASH, serial, lane, ceiling, nonce)));
+        return seal(separator, hash(5, RELEASE_TYPEHASH, serial, lane, ceiling, nonce, 0));
     }
 
     function netOff(bytes32 separator, uint64 serial, uint128 poolPaid, uint128 peerPaid, uint128 amount)
@@ -76,7 +82,7 @@ library Digests {
         pure
         returns (bytes32)
     {
-        return seal(separator, keccak256(abi.encode(NET_OFF_TYPEHASH, serial, poolPaid, peerPaid, amount)));
+        return seal(separator, hash(5, NET_OFF_TYPEHASH, serial, poolPaid, peerPaid, amount, 0));
     }
 
     function coopClose(bytes32 separator, uint64 serial, uint128 poolPaid, uint128 peerPaid)
@@ -84,7 +90,7 @@ library Digests {
         pure
         returns (bytes32)
     {
-        return seal(separator, keccak256(abi.encode(COOP_CLOSE_TYPEHASH, serial, poolPaid, peerPaid)));
+        return seal(separator, hash(4, COOP_CLOSE_TYPEHASH, serial, poolPaid, peerPaid, 0, 0));
     }
 
     function keyChange(bytes32 separator, uint64 serial, uint8 lane, address signer, uint16 nonce)
@@ -92,7 +98,7 @@ library Digests {
         pure
         returns (bytes32)
     {
-        return seal(separator, keccak256(abi.encode(KEY_CHANGE_TYPEHASH, serial, lane, signer, nonce)));
+        return seal(separator, hash(5, KEY_CHANGE_TYPEHASH, serial, lane, uint160(signer), nonce, 0));
     }
 
     function shareExit(
@@ -103,9 +109,48 @@ library Digests {
         uint64 nonce,
         uint40 validUntil
     ) internal pure returns (bytes32) {
-        return seal(
-            separator, keccak256(abi.encode(SHARE_EXIT_TYPEHASH, holder, units, amount, nonce, validUntil))
-        );
+        return seal(separator, hash(6, SHARE_EXIT_TYPEHASH, uint160(holder), units, amount, nonce, validUntil));
+    }
+
+    function cosignedRaise(
+        bytes32 separator,
+        uint64 serial,
+        uint128 amount,
+        uint40 termEnd,
+        uint64 nonce,
+        uint40 validUntil
+    ) internal pure returns (bytes32) {
+        return seal(separator, hash(6, COSIGNED_RAISE_TYPEHASH, serial, amount, termEnd, nonce, validUntil));
+    }
+
+    function freeze(bytes32 separator, uint40 until) internal pure returns (bytes32) {
+        return seal(separator, hash(2, FREEZE_TYPEHASH, until, 0, 0, 0, 0));
+    }
+
+    function markDown(bytes32 separator, uint128 index, uint64 nonce, uint40 validUntil)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return seal(separator, hash(4, MARK_DOWN_TYPEHASH, index, nonce, validUntil, 0, 0));
+    }
+
+    /// @dev keccak256 of the first `words` of the type's hash and its fields, one word each, past the end of what is allocated.
+    function hash(uint256 words, bytes32 typehash, uint256 a, uint256 b, uint256 c, uint256 d, uint256 e)
+        private
+        pure
+        returns (bytes32 structHash)
+    {
+        assembly ("memory-safe") {
+            let scratch := mload(0x40)
+            mstore(scratch, typehash)
+            mstore(add(scratch, 0x20), a)
+            mstore(add(scratch, 0x40), b)
+            mstore(add(scratch, 0x60), c)
+            mstore(add(scratch, 0x80), d)
+            mstore(add(scratch, 0xa0), e)
+            structHash := keccak256(scratch, shl(5, words))
+        }
     }
 
     /// @dev keccak256(0x1901 ‖ separator ‖ structHash), in scratch memory.

@@ -11,6 +11,8 @@ import {VaultTest} from "./VaultTest.sol";
 /// its own, from what it asked for and never from what the vault says, except where noted. No call it makes may revert.
 contract Actor is VaultTest {
     uint64 public constant SERIALS_MAX = 24;
+    uint256 private constant CAPACITY = 4 * uint256(ONE);
+    uint256 private constant REFILL = 2 * uint256(ONE);
 
     struct Lane {
         uint256 ceiling;
@@ -41,6 +43,13 @@ contract Actor is VaultTest {
     mapping(uint24 cohort => uint256) public claims; // how many were made: each leaves less than one base unit behind
     uint128 public indexBefore = uint128(RAY);
     mapping(string call => uint256) public succeeded;
+    uint256 public steps;
+    uint256 public runDownAfter = 200; // steps that succeeded
+    bool public runsDown;
+    uint256 public bucketHere; // exact, × 1 day
+    uint256 private bucketAt;
+    uint256 public bucketUses; // each may cost the operator less than one unit by rounding
+    uint256 public frozenUntil;
     address[] public members;
     address[] public payees;
     address private sink = address(0x517C);
@@ -49,13 +58,25 @@ contract Actor is VaultTest {
         "depositNote", "requestExit", "payExits", "claimExit", "accrue", "depositShare", "withdrawShare", "open", "deposit",
         "raise", "renew", "redeemToPeer", "redeemToPool", "redeemFormer", "redeemMany", "release", "startLowering",
         "finishLowering", "netOff", "closeTogether", "startClose", "finishClose", "changeKey", "startKeyChange",
-        "finishKeyChange", "reclaim", "payoutRefused", "exitPaidInPart"
+        "finishKeyChange", "reclaim", "payoutRefused", "exitPaidInPart", "bucketEmptied", "heartbeat", "raiseCosigned",
+        "freezeByF", "freezeByT", "refusedWhileFrozen", "markDown", "startRunDown", "payRunDown", "payRunDownShares",
+        "claimRunDown", "claimOlderInRunDown", "lowerInRunDown"
     ];
+
+    function rules(address asset_) internal view override returns (IVault.Parameters memory p) {
+        p = super.rules(asset_);
+        (p.bucketCapacity, p.bucketRefillPerDay) = (uint128(CAPACITY), uint128(REFILL));
+    }
+
+    function beginRunDownAfter(uint256 count) external {
+        runDownAfter = count;
+    }
 
     function begin(address asset_) external {
         vm.warp(START);
         build(asset_);
         RevertingPayee refusing = new RevertingPayee();
+        (bucketHere, bucketAt) = (CAPACITY * 1 days, START);
         members = [ann, ben, address(refusing)];
         payees = [payout, stranger, address(refusing)];
         if (asset == address(0)) vm.deal(address(refusing), 1_000_000 * ONE);
@@ -84,9 +105,45 @@ contract Actor is VaultTest {
 
     function done(string memory call) private {
         succeeded[call]++;
+        steps++;
         IVault.Books memory b = vault.books();
-        ok(b.index >= indexBefore, "the index never falls");
-        indexBefore = b.index;
+        ok(b.index >= indexBefore || same(call, "markDown"), "the index never falls but by the committee");
+        ok(b.index <= indexBefore || same(call, "accrue"), "nor rises but by an accrual");
+        indexBefore = uint128(b.index);
+    }
+
+    function same(string memory a, string memory b) private pure returns (bool) {
+        return keccak256(bytes(a)) == keccak256(bytes(b));
+    }
+
+    /// @dev Time alone refills it.
+    function refilled() private {
+        bucketHere += REFILL * (block.timestamp - bucketAt);
+        if (bucketHere > CAPACITY * 1 days) bucketHere = CAPACITY * 1 days;
+        bucketAt = block.timestamp;
+    }
+
+    function allotted(uint256 amount) private {
+        freeHere -= amount;
+        if (amount == 0) return;
+        refilled();
+        bucketHere -= amount * 1 days; // reverts when it went through with too little
+        bucketUses++;
+        requireFloor();
+        ok(block.timestamp >= frozenUntil, "nothing is allotted while frozen");
+        ok(!runsDown, "nothing is allotted in a run-down");
+        ok(!overdue(), "nothing is allotted while a cohort is overdue");
+        if (vault.books().bucket == 0) succeeded["bucketEmptied"]++;
+    }
+
+    function bucketNow() external view returns (uint256 exact, uint256 uses) {
+        exact = bucketHere + REFILL * (block.timestamp - bucketAt);
+        if (exact > CAPACITY * 1 days) exact = CAPACITY * 1 days;
+        return (exact, bucketUses);
+    }
+
+    function frozen() private view returns (bool) {
+        return block.timestamp < frozenUntil;
     }
 
     function requireFloor() private view {
@@ -124,9 +181,87 @@ contract Actor is VaultTest {
         vm.warp(block.timestamp + seconds_ % 2 days);
     }
 
+    // ------------------------------------------------------------------------------------ operator, committee, run-down
+
+    function beat() external {
+        if (runsDown) return;
+        heartbeat();
+        done("heartbeat");
+    }
+
+    function raiseMore(uint256 seed, uint128 amount) external {
+        (uint64 serial, Line storage l) = pick(seed);
+        if (serial == 0 || l.closed || overdue() || frozen() || runsDown) return;
+        uint256 floor = (2000 * uint256(vault.noteClaims()) + 9_999) / 10_000;
+        if (freeHere <= floor) return;
+        amount = uint128(bound(amount, 1, freeHere - floor));
+        l.termEnd = l.termEnd > block.timestamp + 1 days ? l.termEnd : block.timestamp + 1 days;
+        raiseCosigned(2 + seed % 2, serial, amount, uint40(l.termEnd));
+        l.lanes[0].ceiling += amount;
+        freeHere -= amount;
+        requireFloor();
+        done("raiseCosigned");
+    }
+
+    function freezeSome(uint256 seed, uint128 seconds_) external {
+        if (seed % 16 != 0) return; // seldom, or nothing is ever allotted
+        uint256 until = block.timestamp + 1 + seconds_ % 1 days;
+        if (until <= frozenUntil) return;
+        bool rested = block.timestamp >= frozenUntil + 30 days;
+        freeze(rested ? 1 : 2, until);
+        frozenUntil = until;
+        done(rested ? "freezeByF" : "freezeByT");
+        if (serials == 0 || runsDown) return;
+        IVault.Raise[] memory list = new IVault.Raise[](1);
+        list[0] = IVault.Raise(1, 1, 0);
+        vm.expectRevert(IVault.Frozen.selector);
+        vm.prank(operator);
+        vault.raise(list);
+        succeeded["refusedWhileFrozen"]++;
+    }
+
+    function markDown(uint256 seed, uint256 fall) external {
+        if (seed % 32 != 0 || runsDown) return;
+        uint128 to = uint128(indexBefore - bound(fall, 1, indexBefore / 50));
+        markDown(2, to);
+        eq(vault.books().shareUnits, 0, "shares bear losses before notes");
+        done("markDown");
+    }
+
+    function startRunDown() external {
+        if (runsDown || steps < runDownAfter) return;
+        uint256 silentAt = vault.books().heartbeatAt + 30 days + 1;
+        if (block.timestamp < silentAt) vm.warp(silentAt);
+        uint256 before = vault.books().free;
+        vault.startRunDown();
+        exitsPaid(before - vault.books().free);
+        runsDown = true;
+        done("startRunDown");
+    }
+
+    function exitsPaid(uint256 amount) private {
+        freeHere -= amount;
+        unclaimed += amount;
+    }
+
+    function payRunDown() private {
+        IVault.Books memory b = vault.books();
+        uint256 held = balance(holder);
+        uint256 amount = vault.payExits(0);
+        uint256 toHolder = balance(holder) - held;
+        ok(toHolder == 0 || vault.books().unitsTotal == 0, "shares are paid after the last note");
+        ok(amount - toHolder <= (b.unitsTotal - vault.books().unitsTotal) * b.index / RAY, "no unit gets more than the index says");
+        freeHere -= toHolder;
+        moneyOut += toHolder;
+        exitsPaid(amount - toHolder);
+        if (amount != toHolder) done("payRunDown");
+        if (toHolder != 0) done("payRunDownShares");
+    }
+
     // ------------------------------------------------------------------------------------------------------------- LPs
 
     function depositNote(uint256 who, uint128 amount) external {
+        if (runsDown) return;
         amount = uint128(bound(amount, 1e15, 3 * ONE));
         note(members[who % 3], amount);
         moneyIn += amount;
@@ -135,11 +270,13 @@ contract Actor is VaultTest {
     }
 
     function requestExit(uint256 who, uint128 units) external {
+        if (runsDown) return;
         address member = members[who % 3];
         uint128 held = vault.unitsOf(member);
         if (held == 0) return;
-        units = held < 2e15 ? held : uint128(bound(units, 1e15, held));
-        uint24 count = vault.books().cohortCount;
+        uint256 least = 1e15 * RAY / indexBefore + 1;
+        units = held < 2 * least ? held : uint128(bound(units, least, held));
+        uint24 count = uint24(vault.books().cohortCount);
         uint128 coming;
         if (count != 0) (, coming) = vault.exitOf(count - 1, member);
         uint256 before = vault.reclaimOf(member) + balance(member);
@@ -153,11 +290,11 @@ contract Actor is VaultTest {
     }
 
     function payExits(uint24 cohortsMax) external {
+        if (runsDown) return payRunDown();
         uint256 before = vault.books().unitsTotal;
         uint256 amount = vault.payExits(1 + cohortsMax % 4);
         ok(amount <= (before - vault.books().unitsTotal) * indexBefore / RAY, "no unit gets more than the index says");
-        freeHere -= amount;
-        unclaimed += amount;
+        exitsPaid(amount);
         if (amount == 0) return;
         requireFloor();
         if (vault.books().exitsDueAt != 0) succeeded["exitPaidInPart"]++;
@@ -165,22 +302,27 @@ contract Actor is VaultTest {
     }
 
     function claimExit(uint256 id, uint256 who) external {
-        uint24 count = vault.books().cohortCount;
-        if (count == 0) return;
-        for (uint256 i = 0; i < 3; i++) {
+        uint24 count = uint24(vault.books().cohortCount);
+        uint24 cohort = count == 0 || (runsDown && id % 2 == 0) ? RUN_DOWN : uint24(id % count);
+        if (cohort == RUN_DOWN && !runsDown) return;
+        for (uint256 i = 0; i < (runsDown ? 1 : 3); i++) {
             address member = members[(who % 3 + i) % 3];
-            uint24 cohort = uint24(id % count);
             (, uint128 claimable) = vault.exitOf(cohort, member);
-            eq(vault.claimExit(cohort, member), claimable, "the view knows");
-            if (claimable == 0) continue;
-            unclaimed -= claimable;
+            uint256 paid = vault.claimExit(cohort, member);
+            ok(paid == claimable || (runsDown && paid > claimable), "the view knows");
+            if (paid == 0) continue;
+            unclaimed -= paid;
             claims[cohort]++;
-            paidOut(member, claimable);
+            claims[RUN_DOWN]++;
+            // Two transfers, one for what the cohort had before: a refusing member is owed both.
+            paidOut(member, paid);
             done("claimExit");
+            if (runsDown) succeeded[cohort == RUN_DOWN ? "claimRunDown" : "claimOlderInRunDown"]++;
         }
     }
 
     function accrue(uint256 rise) external {
+        if (runsDown) return;
         IVault.Books memory b = vault.books();
         uint256 elapsed = block.timestamp - b.accruedAt;
         if (elapsed > 1 days) elapsed = 1 days;
@@ -191,6 +333,7 @@ contract Actor is VaultTest {
     }
 
     function depositShare(uint128 amount) external {
+        if (runsDown) return;
         amount = uint128(bound(amount, 1, 3 * ONE));
         share(amount);
         moneyIn += amount;
@@ -204,7 +347,7 @@ contract Actor is VaultTest {
         if (b.shareUnits == 0 || most == 0) return;
         units = uint128(bound(units, 1, b.shareUnits));
         amount = uint128(bound(amount, 1, most < ONE ? most : ONE));
-        IVault.Signature memory signature = shareExit(units, amount, b.shareNonce);
+        IVault.Cosignature[] memory signature = shareExit(units, amount, uint64(b.shareNonce));
         vm.prank(holder);
         vault.withdrawShare(units, amount, uint40(block.timestamp), signature);
         freeHere -= amount;
@@ -231,8 +374,7 @@ contract Actor is VaultTest {
         );
         vm.prank(operator);
         vault.open(o);
-        freeHere -= allotment;
-        if (allotment != 0) requireFloor();
+        allotted(allotment);
         done("open");
     }
 
@@ -252,7 +394,7 @@ contract Actor is VaultTest {
         if (serial == 0 || l.closed || overdue()) return;
         uint256 most = vault.raisable();
         if (most == 0) return;
-        amount = uint128(bound(amount, 1, most));
+        amount = amount % 4 == 0 ? uint128(most) : uint128(bound(amount, 1, most));
         uint256 termEnd = renew ? block.timestamp + 20 days : 0;
         if (renew) l.termEnd = termEnd;
         IVault.Raise[] memory list = new IVault.Raise[](1);
@@ -260,8 +402,7 @@ contract Actor is VaultTest {
         vm.prank(operator);
         vault.raise(list);
         l.lanes[0].ceiling += amount;
-        freeHere -= amount;
-        requireFloor();
+        allotted(amount);
         done(renew ? "renew" : "raise");
     }
 
@@ -367,7 +508,8 @@ contract Actor is VaultTest {
         Lane storage a = l.lanes[lane];
         if (a.loweringAt != 0 || a.ceiling == a.paid) return;
         ceiling = bound(ceiling, 0, a.ceiling - 1);
-        bool past = lane == 0 && block.timestamp > l.termEnd;
+        bool past = lane == 0 && (block.timestamp > l.termEnd || runsDown);
+        if (past && runsDown) succeeded["lowerInRunDown"]++;
         vm.prank(lane == 1 ? l.payout : past ? stranger : operator);
         vault.startLowering(serial, uint8(lane), uint128(ceiling));
         (a.loweringTo, a.loweringAt) = (past ? 0 : ceiling, block.timestamp + 1 days);

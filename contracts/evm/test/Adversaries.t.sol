@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {IVault} from "../src/interfaces/IVault.sol";
 import {BombPayee, CautiousPayee, GasEatingPayee, ReenteringPayee, RevertingPayee} from "./Payees.sol";
-import {BlacklistToken, FalseToken, FeeToken, HookToken, HookedSender, SilentToken} from "./Tokens.sol";
+import {BlacklistToken, FalseToken, FeeToken, HookToken, HookedSender, RebasingToken, SilentToken} from "./Tokens.sol";
 import {Token, VaultTest} from "./VaultTest.sol";
 
 /// @dev Payees that refuse, eat or call back, and tokens that are not plain.
@@ -97,6 +97,74 @@ contract AdversariesTest is VaultTest {
         eq(free(), 100 * ONE - ONE / 2 + ONE, "free");
     }
 
+    // ------------------------------------------------------------------------------------------------- one at a time, races
+
+    function test_oneUnitAtATimeIsPaidOnceEach() public {
+        note(ann, 100 * ONE);
+        open(1, 100);
+        deposit(1, 100);
+        uint256 before = balance(payout);
+        for (uint128 i = 1; i <= 120; i++) {
+            IVault.Redemption memory v = voucher(1, POOL, i);
+            if (i > 100) vm.expectRevert(IVault.NothingToPay.selector);
+            vault.redeem(v);
+            if (i <= 100) redeem(1, PEER, i);
+        }
+        eq(balance(payout) - before, 100, "a hundred units in a hundred calls");
+        eq(free(), 100 * ONE, "100 went out by allotment, 100 came in");
+        requireBooksEqualBalance(1);
+    }
+
+    function test_leavingInTheSmallestPiecesPaysNoMoreThanLeavingAtOnce() public {
+        note(ann, 10 * ONE);
+        note(ben, 10 * ONE);
+        vm.warp(START + 1 days);
+        accrue(uint128(RAY + RAY / 1001));
+        uint128 whole = vault.unitsOf(ann);
+        uint256 before = balance(ann);
+        for (uint256 i = 0; i < 40; i++) {
+            uint24 id = requestExit(ann, 1e15 + 7);
+            vault.payExits(1);
+            vault.claimExit(id, ann);
+        }
+        uint256 pieces = balance(ann) - before;
+        ok(pieces <= 40 * (1e15 + 7) * (RAY + RAY / 1001) / RAY, "rounded in the vault's favour each time");
+        eq(vault.unitsOf(ann), whole - 40 * (1e15 + 7), "units");
+        ok(vault.noteClaims() >= 20 * ONE + 20 * ONE / 1001 - pieces, "nobody else paid for it");
+    }
+
+    function test_aCloseRacingALoweringPaysOnceWhicheverIsFirst() public {
+        note(ann, 100 * ONE);
+        for (uint64 serial = 1; serial <= 3; serial++) {
+            open(serial, 10 * ONE);
+            deposit(serial, 10 * ONE);
+            vm.prank(payout);
+            vault.startLowering(serial, PEER, 2 * ONE);
+            vm.prank(operator);
+            vault.startLowering(serial, POOL, 3 * ONE);
+            vm.prank(payout);
+            vault.startClose(serial);
+            redeem(serial, POOL, ONE);
+            redeem(serial, PEER, ONE);
+        }
+        uint256 before = balance(payout);
+        vm.warp(START + 1 days);
+        vault.finishLowering(1, PEER);
+        vault.finishLowering(1, POOL);
+        vault.finishClose(1);
+        vault.finishClose(2);
+        closeTogether(3, ONE, ONE);
+        eq(balance(payout) - before, 27 * ONE, "three times nine, whichever was first");
+        eq(free(), 100 * ONE, "and the pool has its own");
+        eq(balance(address(vault)), 100 * ONE, "nothing else is there");
+        for (uint64 serial = 1; serial <= 3; serial++) {
+            vm.expectRevert(IVault.ChannelClosed.selector);
+            vault.finishLowering(serial, PEER);
+            vm.expectRevert(IVault.ChannelClosed.selector);
+            vault.finishClose(serial);
+        }
+    }
+
     function test_ethSentWithoutACallIsRefused() public {
         vm.deal(ann, ONE);
         vm.prank(ann);
@@ -138,6 +206,32 @@ contract AdversariesTest is VaultTest {
         vm.prank(payout);
         vault.reclaim(stranger);
         requireCovered();
+    }
+
+    function test_aTokenThatShrinksPaysWhileItCanAndOwesTheRest() public {
+        RebasingToken token = new RebasingToken();
+        build(address(token));
+        note(ann, 100 * ONE);
+        open(1, 80 * ONE);
+        token.rebase(address(vault), 50);
+        redeem(1, POOL, 40 * ONE);
+        eq(free(), 20 * ONE, "books are kept, not read from the token");
+        redeem(1, POOL, 80 * ONE); // 10 are left: it fails as a payout, not as a call
+        eq(vault.reclaimOf(payout), 40 * ONE, "owed");
+        token.rebase(address(vault), 400);
+        vm.prank(payout);
+        vault.reclaim(payout);
+        eq(vault.reclaimOf(payout), 0, "paid when it can");
+    }
+
+    function test_aTokenThatGrowsGivesNobodyTheGrowth() public {
+        RebasingToken token = new RebasingToken();
+        build(address(token));
+        note(ann, 100 * ONE);
+        token.rebase(address(vault), 300);
+        eq(note(ben, ONE), ONE, "at par");
+        requestExit(ann, 100 * ONE);
+        eq(vault.payExits(1), 100 * ONE, "no more than the books say");
     }
 
     function test_aBlacklistedPayeeStopsNobodyAndIsPaidWhenUnlisted() public {

@@ -94,6 +94,48 @@ abstract contract GasTest is VaultTest {
         measure("raise and renew, 20");
     }
 
+    function test_raiseCosigned() public {
+        raiseCosigned(2, 1, 12345678901234567, 0);
+        measure("raise co-signed by 2, 1");
+    }
+
+    function test_heartbeat() public {
+        vm.warp(START + 1 days);
+        heartbeat();
+        measure("heartbeat");
+    }
+
+    function test_freeze() public {
+        freeze(1, START + 7 days);
+        measure("freeze by 1");
+    }
+
+    function test_markDown() public {
+        markDown(2, uint128(RAY - 1));
+        measure("mark down by 2");
+    }
+
+    function test_startRunDown() public {
+        vm.warp(START + 31 days);
+        vault.startRunDown();
+        measure("start run-down");
+    }
+
+    function test_payRunDown() public {
+        vm.warp(START + 31 days);
+        vault.startRunDown();
+        vault.payExits(0);
+        measure("pay run-down");
+    }
+
+    function test_claimRunDown() public {
+        vm.warp(START + 31 days);
+        vault.startRunDown();
+        vault.payExits(0);
+        vault.claimExit(RUN_DOWN, ann);
+        measure("claim in run-down");
+    }
+
     function test_redeemOne() public {
         vault.redeem(voucher(1, POOL, ONE + 12345678901234567));
         measure("redeem to peer, 1");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Digests} from "../src/Digests.sol";
 import {Vault} from "../src/Vault.sol";
 import {IVault} from "../src/interfaces/IVault.sol";
 import {TestToken} from "./TestToken.sol";
@@ -17,7 +18,7 @@ contract NotesTest is VaultTest {
     // --------------------------------------------------------------------------------------------------- construction
 
     function test_badParametersAreRefused() public {
-        for (uint256 i = 0; i < 12; i++) {
+        for (uint256 i = 0; i < 13; i++) {
             IVault.Parameters memory p = rules(asset);
             if (i == 0) p.operator = address(0);
             if (i == 1) p.floorBps = 10_000;
@@ -31,6 +32,7 @@ contract NotesTest is VaultTest {
             if (i == 9) p.committeeFreeze = 2; // not fewer than t
             if (i == 10) p.committee[2] = p.committee[0];
             if (i == 11) p.committee = new address[](0); // t without members
+            if (i == 12) p.heartbeatMaxS = 0;
             vm.expectRevert(IVault.BadParameters.selector);
             new Vault(p);
         }
@@ -290,7 +292,7 @@ contract NotesTest is VaultTest {
         vm.expectRevert(IVault.ExitsOverdue.selector);
         vm.prank(operator);
         vault.open(o);
-        IVault.Signature memory signature = shareExit(ONE, ONE, 0);
+        IVault.Cosignature[] memory signature = shareExit(ONE, ONE, 0);
         vm.expectRevert(IVault.ExitsOverdue.selector);
         vm.prank(holder);
         vault.withdrawShare(ONE, ONE, uint40(block.timestamp), signature);
@@ -310,15 +312,15 @@ contract NotesTest is VaultTest {
         share(5 * ONE);
         eq(vault.books().shareUnits, 5 * ONE, "units");
         eq(free(), 5 * ONE, "free");
-        IVault.Signature memory signature = shareExit(ONE, ONE, 0);
+        IVault.Cosignature[] memory signature = shareExit(ONE, ONE, 0);
         vm.expectRevert(IVault.NotShareHolder.selector);
         vm.prank(ann);
         vault.withdrawShare(ONE, ONE, uint40(block.timestamp), signature);
     }
 
-    function test_sharesLeaveWithBothTheHoldersCallAndTheOperatorsSignature() public {
+    function test_sharesLeaveWithBothTheHoldersCallAndTheCommitteesSignatures() public {
         share(5 * ONE);
-        IVault.Signature memory signature = shareExit(2 * ONE, 3 * ONE, 0);
+        IVault.Cosignature[] memory signature = shareExit(2 * ONE, 3 * ONE, 0);
         uint40 until = uint40(block.timestamp);
         vm.startPrank(holder);
         vm.expectRevert(IVault.BadSignature.selector);
@@ -345,10 +347,30 @@ contract NotesTest is VaultTest {
         vault.withdrawShare(ONE, ONE, until, signature);
     }
 
+    function test_withoutACommitteeTheOperatorPricesShares() public {
+        IVault.Parameters memory p = rules(asset);
+        (p.committee, p.committeeSpend, p.committeeFreeze) = (new address[](0), 0, 0);
+        vault = new Vault(p);
+        fund(holder);
+        share(5 * ONE);
+        bytes32 digest = Digests.shareExit(separator(), holder, ONE, ONE, 0, uint40(block.timestamp));
+        IVault.Cosignature[] memory list = new IVault.Cosignature[](1);
+        list[0] = IVault.Cosignature(0, compact(COMMITTEE_KEY, digest));
+        vm.startPrank(holder);
+        vm.expectRevert(IVault.BadSignature.selector);
+        vault.withdrawShare(ONE, ONE, uint40(block.timestamp), list);
+        vm.expectRevert(IVault.NotEnoughSignatures.selector);
+        vault.withdrawShare(ONE, ONE, uint40(block.timestamp), new IVault.Cosignature[](0));
+        list[0] = IVault.Cosignature(0, compact(OPERATOR_KEY, digest));
+        vault.withdrawShare(ONE, ONE, uint40(block.timestamp), list);
+        vm.stopPrank();
+        eq(vault.books().shareUnits, 4 * ONE, "units");
+    }
+
     function test_sharesLeaveTheFloorToTheNotes() public {
         note(ann, 10 * ONE);
         share(5 * ONE);
-        IVault.Signature memory signature = shareExit(5 * ONE, 13 * ONE + 1, 0);
+        IVault.Cosignature[] memory signature = shareExit(5 * ONE, 13 * ONE + 1, 0);
         vm.expectRevert(IVault.BelowFloor.selector);
         vm.prank(holder);
         vault.withdrawShare(5 * ONE, 13 * ONE + 1, uint40(block.timestamp), signature);

@@ -89,3 +89,10 @@ contract HookToken is TestToken("Hook", "HOOK", 18, 1e30) {
 interface HookedSender {
     function tokensToSend() external;
 }
+
+/// @dev Every balance is a part of what was moved, and the part changes overnight.
+contract RebasingToken is TestToken("Rebasing", "REBASE", 18, 1e30) {
+    function rebase(address holder, uint256 percent) external {
+        balanceOf[holder] = balanceOf[holder] * percent / 100;
+    }
+}

@@ -21,6 +21,8 @@ abstract contract VaultTest is Test {
     uint256 internal constant POOL_KEY = 0xA11CE;
     uint256 internal constant PEER_KEY = 0xB0B;
     uint256 internal constant OPERATOR_KEY = 0x0DD;
+    uint256 internal constant COMMITTEE_KEY = 0xC0; // and the two after it
+    uint24 internal constant RUN_DOWN = type(uint24).max;
     uint256 internal constant START = 1_800_000_000;
 
     address internal operator = vm.addr(OPERATOR_KEY);
@@ -37,7 +39,7 @@ abstract contract VaultTest is Test {
         build(address(0));
     }
 
-    function rules(address asset_) internal view returns (IVault.Parameters memory p) {
+    function rules(address asset_) internal view virtual returns (IVault.Parameters memory p) {
         p.asset = asset_;
         p.operator = operator;
         p.shareHolder = holder;
@@ -53,7 +55,7 @@ abstract contract VaultTest is Test {
         p.committeeSpend = 2;
         p.committeeFreeze = 1;
         p.committee = new address[](3);
-        for (uint160 i = 0; i < 3; i++) p.committee[i] = address(0xC0 + i);
+        for (uint160 i = 0; i < 3; i++) p.committee[i] = vm.addr(COMMITTEE_KEY + i);
     }
 
     function build(address asset_) internal {
@@ -180,15 +182,45 @@ abstract contract VaultTest is Test {
         vault.closeTogether(serial, poolPaid, peerPaid, pool, peer);
     }
 
-    function shareExit(uint128 units, uint128 amount, uint64 nonce) internal view returns (IVault.Signature memory) {
+    /// @dev The first `count` of the committee.
+    function cosigned(uint256 count, bytes32 digest) internal pure returns (IVault.Cosignature[] memory list) {
+        list = new IVault.Cosignature[](count);
+        for (uint8 i = 0; i < count; i++) list[i] = IVault.Cosignature(i, compact(COMMITTEE_KEY + i, digest));
+    }
+
+    function shareExit(uint128 units, uint128 amount, uint64 nonce) internal view returns (IVault.Cosignature[] memory) {
         bytes32 digest = Digests.shareExit(separator(), holder, units, amount, nonce, uint40(block.timestamp));
-        return compact(OPERATOR_KEY, digest);
+        return cosigned(2, digest);
+    }
+
+    function freeze(uint256 count, uint256 until) internal {
+        vault.freeze(uint40(until), cosigned(count, Digests.freeze(separator(), uint40(until))));
+    }
+
+    function markDown(uint256 count, uint128 to) internal {
+        uint40 validUntil = uint40(block.timestamp);
+        bytes32 digest = Digests.markDown(separator(), to, uint64(vault.books().committeeNonce), validUntil);
+        vault.markDown(to, validUntil, cosigned(count, digest));
+    }
+
+    function raiseCosigned(uint256 count, uint64 serial, uint128 amount, uint40 termEnd) internal {
+        uint40 validUntil = uint40(block.timestamp);
+        uint64 nonce = uint64(vault.books().committeeNonce);
+        bytes32 digest = Digests.cosignedRaise(separator(), serial, amount, termEnd, nonce, validUntil);
+        IVault.Cosignature[] memory list = cosigned(count, digest);
+        vm.prank(operator);
+        vault.raiseCosigned(IVault.Raise(serial, amount, termEnd), validUntil, list);
+    }
+
+    function heartbeat() internal {
+        vm.prank(operator);
+        vault.heartbeat();
     }
 
     // ------------------------------------------------------------------------------------------------------ books
 
     function free() internal view returns (uint128) {
-        return vault.books().free;
+        return uint128(vault.books().free);
     }
 
     function remaining(uint64 serial, uint8 lane) internal view returns (uint256) {

@@ -5,7 +5,9 @@ use crate::{
     fault::Fault,
 };
 use alloy::sol_types::SolCall;
-use forebay_channel::vault::{BATCH_MAX, Opening, Raise, SignedVoucher, VaultRequest};
+use forebay_channel::vault::{
+    BATCH_MAX, COSIGNATURES_MAX, Cosignature, Opening, Raise, SignedVoucher, VaultRequest,
+};
 use forebay_quantity::{Amount, Timestamp};
 
 /// The call's data, and how much of the vault's asset the caller pays with it.
@@ -143,21 +145,61 @@ pub(crate) fn encode(request: &VaultRequest) -> Result<Encoded, Fault> {
             }
             .abi_encode()
         }
-        VaultRequest::WithdrawShare(exit, operator) => IVault::withdrawShareCall {
+        VaultRequest::WithdrawShare(exit, cosignatures) => IVault::withdrawShareCall {
             units: exit.units.value(),
             amount: exit.amount.value(),
-            validUntil: U40::try_from(exit.valid_until_s).map_err(|_| Fault::BadRequest {
-                what: "valid_until_s passes 40 bits",
-            })?,
-            operator: signature(*operator),
+            validUntil: word_of_seconds(exit.valid_until_s)?,
+            signatures: encode_cosignatures(cosignatures)?,
         }
         .abi_encode(),
         VaultRequest::Accrue(index) => IVault::accrueCall {
             index: index.value(),
         }
         .abi_encode(),
+        VaultRequest::Heartbeat => IVault::heartbeatCall {}.abi_encode(),
+        VaultRequest::RaiseCosigned(raise, cosignatures) => IVault::raiseCosignedCall {
+            more: IVault::Raise {
+                serial: raise.serial.value(),
+                amount: raise.amount.value(),
+                termEnd: word_of_seconds(raise.term_end_s)?,
+            },
+            validUntil: word_of_seconds(raise.valid_until_s)?,
+            signatures: encode_cosignatures(cosignatures)?,
+        }
+        .abi_encode(),
+        VaultRequest::Freeze(freeze, cosignatures) => IVault::freezeCall {
+            until: word_of_seconds(freeze.until_s)?,
+            signatures: encode_cosignatures(cosignatures)?,
+        }
+        .abi_encode(),
+        VaultRequest::MarkDown(mark_down, cosignatures) => IVault::markDownCall {
+            index: mark_down.index.value(),
+            validUntil: word_of_seconds(mark_down.valid_until_s)?,
+            signatures: encode_cosignatures(cosignatures)?,
+        }
+        .abi_encode(),
+        VaultRequest::StartRunDown => IVault::startRunDownCall {}.abi_encode(),
     };
     Ok(Encoded { data, pays })
+}
+
+fn word_of_seconds(seconds: u64) -> Result<U40, Fault> {
+    U40::try_from(seconds).map_err(|_| Fault::BadRequest {
+        what: "a time passes 40 bits of seconds",
+    })
+}
+
+fn encode_cosignatures(list: &[Cosignature]) -> Result<Vec<IVault::Cosignature>, Fault> {
+    if list.len() > COSIGNATURES_MAX {
+        return Err(Fault::BadRequest {
+            what: "there are more signatures than a committee has places",
+        });
+    }
+    let one = |cosignature: &Cosignature| IVault::Cosignature {
+        member: cosignature.member,
+        signature: signature(cosignature.signature),
+    };
+    Ok(list.iter().map(one).collect())
 }
 
 fn encode_opening(opening: &Opening) -> Result<IVault::Opening, Fault> {

@@ -130,6 +130,25 @@ fn fact(event: Event) -> Result<Option<VaultFact>, Fault> {
             amount: amount(e.amount),
             nonce: e.nonce,
         },
+        Event::Heartbeat(e) => VaultFact::Heartbeat {
+            at: seconds_of(e.seenAt),
+        },
+        Event::FrozenUntil(e) => VaultFact::FrozenUntil {
+            until: seconds_of(e.until),
+        },
+        Event::MarkedDown(e) => VaultFact::MarkedDown {
+            index: amount(e.index),
+            share_units: amount(e.shareUnits),
+            nonce: e.nonce,
+        },
+        Event::Cosigned(e) => VaultFact::Cosigned {
+            serial: serial(e.serial),
+            amount: amount(e.amount),
+            nonce: e.nonce,
+        },
+        Event::RunDownStarted(e) => VaultFact::RunDownStarted {
+            units: amount(e.units),
+        },
     }))
 }
 
@@ -137,7 +156,7 @@ fn lane(number: u8) -> Result<LaneId, Fault> {
     LaneId::from_number(number).ok_or_else(|| nonsense(format!("lane {number}")))
 }
 
-pub(crate) fn number(word: U24) -> u32 {
+fn number(word: U24) -> u32 {
     word.to::<u32>()
 }
 

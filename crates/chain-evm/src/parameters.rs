@@ -25,15 +25,15 @@ pub struct VaultParameters {
     pub index_rate_max_ray_per_day: u128,
     /// The least value of a note deposit and of an exit request, in base units.
     pub note_min: Amount,
-    /// What the operator's key alone may allot at once (recorded, not enforced yet), in base units.
+    /// What the operator's key alone may allot at once, in base units; [`Amount::MAX`] for as much as there is.
     pub bucket_capacity: Amount,
-    /// What of that comes back in a day, in base units.
+    /// What of that comes back in a day, in base units; nothing else refills it.
     pub bucket_refill_per_day: Amount,
-    /// The operator's silence after which a run-down may start (recorded, not enforced yet), in seconds.
+    /// The operator's silence after which anybody may start the run-down, in seconds; not zero.
     pub heartbeat_max_s: u32,
-    /// How many of the committee may spend.
+    /// How many of the committee co-sign raises beside the bucket, price shares and mark notes down: more than half.
     pub committee_spend: u8,
-    /// How many of the committee may freeze.
+    /// How many of the committee may freeze: fewer.
     pub committee_freeze: u8,
     /// The committee's keys.
     pub committee: Vec<Address>,

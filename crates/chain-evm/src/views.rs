@@ -1,16 +1,15 @@
 //! What a vault says of itself when asked, at any depth.
 
 use crate::{
-    abi::{IVault, U24, amount, evm, plain, seconds_of},
+    abi::{IVault, U24, amount, evm, plain, seconds_of, time},
     account::{Account, tag},
-    facts::number,
     fault::Fault,
     parameters::VaultParameters,
     vault::{Vault, refusal},
 };
 use alloy::{
-    network::TransactionBuilder, providers::Provider, rpc::types::TransactionRequest,
-    sol_types::SolCall,
+    network::TransactionBuilder, primitives::U256, providers::Provider,
+    rpc::types::TransactionRequest, sol_types::SolCall,
 };
 use forebay_channel::{Address, Finality, LaneId, Lowering};
 use forebay_quantity::{Amount, ChannelSerial, Timestamp};
@@ -72,6 +71,16 @@ pub struct Books {
     pub share_units: Amount,
     /// To be signed into the next share exit.
     pub share_nonce: u64,
+    /// To be signed into the next co-signed raise or mark-down.
+    pub committee_nonce: u64,
+    /// What the operator's key alone may allot now, if free money is there.
+    pub bucket: Amount,
+    /// No raise and no renewal before; in the past when nothing is frozen.
+    pub frozen_until: Option<Timestamp>,
+    /// The operator's last sign of life.
+    pub heartbeat_at: Timestamp,
+    /// All notes alike are paid in kind, and nothing else is begun.
+    pub runs_down: bool,
 }
 
 impl Account {
@@ -132,15 +141,20 @@ impl Vault {
     pub async fn books(&self, at: Finality) -> Result<Books, Fault> {
         let books = self.view(IVault::booksCall {}, at).await?;
         Ok(Books {
-            free: amount(books.free),
-            units_total: amount(books.unitsTotal),
-            index: amount(books.index),
-            accrued_at: seconds_of(books.accruedAt),
-            exits_due_at: set(seconds_of(books.exitsDueAt)),
-            cohort_oldest: number(books.cohortOldest),
-            cohort_count: number(books.cohortCount),
-            share_units: amount(books.shareUnits),
-            share_nonce: books.shareNonce,
+            free: amount(narrow(books.free)?),
+            units_total: amount(narrow(books.unitsTotal)?),
+            index: amount(narrow(books.index)?),
+            accrued_at: time(narrow(books.accruedAt)?),
+            exits_due_at: set(time(narrow(books.exitsDueAt)?)),
+            cohort_oldest: narrow(books.cohortOldest)?,
+            cohort_count: narrow(books.cohortCount)?,
+            share_units: amount(narrow(books.shareUnits)?),
+            share_nonce: narrow(books.shareNonce)?,
+            committee_nonce: narrow(books.committeeNonce)?,
+            bucket: amount(narrow(books.bucket)?),
+            frozen_until: set(time(narrow(books.frozenUntil)?)),
+            heartbeat_at: time(narrow(books.heartbeatAt)?),
+            runs_down: books.runsDown,
         })
     }
 
@@ -258,6 +272,14 @@ impl Vault {
     async fn view<C: SolCall>(&self, call: C, at: Finality) -> Result<C::Return, Fault> {
         self.account.view(self.address(), call, at).await
     }
+}
+
+/// Books are given as whole words; what does not fit is no answer of the vault's.
+fn narrow<T: TryFrom<U256>>(word: U256) -> Result<T, Fault> {
+    T::try_from(word).map_err(|_| Fault::Nonsense {
+        method: "eth_call",
+        what: format!("{word} in the books"),
+    })
 }
 
 fn lane_view(view: &IVault::LaneView) -> LaneView {

@@ -20,6 +20,12 @@ const KEY_CHANGE_HASH: &[u8; 32] =
     b"\x7a\x44\x44\x38\xd5\x80\x26\xc4\xc2\x78\xb8\x63\x78\xed\x6c\x01\x0f\xe0\x29\xcc\x04\x5b\x88\x94\x31\x04\x0c\x9e\xa0\xe4\xd1\x0f";
 const SHARE_EXIT_HASH: &[u8; 32] =
     b"\xe7\x6e\x2e\x96\x8f\x1d\x23\xd6\xc3\x62\x2d\x88\x19\x36\xce\x1a\x2a\x21\xe6\x8d\x2d\xf8\x65\x00\x5d\xed\x91\xed\xc6\x06\x52\xee";
+const COSIGNED_RAISE_HASH: &[u8; 32] =
+    b"\x62\x33\xe1\xd5\xa7\xe7\xf0\x7f\xf6\x27\x45\x43\x45\x06\xbb\x21\x48\xdd\x21\xaf\x11\x18\xbb\x94\x39\xea\xa1\x5a\x1e\x03\xe3\xf3";
+const FREEZE_HASH: &[u8; 32] =
+    b"\xe0\xc3\x80\xa2\xd8\x5f\x63\xdb\x7c\x01\x07\x3c\x58\x5e\xfa\xae\x76\xa0\x65\x6e\xa2\xd0\x21\xa2\x1e\xa1\x1a\x61\x9f\x98\x78\x5f";
+const MARK_DOWN_HASH: &[u8; 32] =
+    b"\xb3\x54\xcb\x4b\x1e\x3a\x4f\xcd\x67\x62\x12\xa4\x47\xeb\x38\x3c\x60\xaf\x8f\x71\x4e\x1e\x65\xa6\x48\x6f\x8f\x06\x75\x89\x50\x2a";
 const NAME_HASH: &[u8; 32] =
     b"\x01\x1d\x85\x6d\x34\xe7\x3c\x14\x4f\x0f\x59\x50\x0b\xa6\x55\x1e\x0b\x49\xb3\xf0\x11\xab\x0c\x47\xb0\x23\x13\x5d\xee\xc9\x5e\x8b";
 const VERSION_HASH: &[u8; 32] =
@@ -177,7 +183,7 @@ pub struct KeyChange {
     pub nonce: u16,
 }
 
-/// States what share units are worth; signed by the operator.
+/// States what share units are worth; signed by *t* of the committee, or by the operator where there is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct ShareExit {
     /// The share holder.
@@ -187,6 +193,39 @@ pub struct ShareExit {
     /// What they are worth, in base units.
     pub amount: Amount,
     /// The vault's share nonce.
+    pub nonce: u64,
+    /// The last second at which it can be used, Unix time (40 bits on chain).
+    pub valid_until_s: u64,
+}
+
+/// Agrees to one raise beside the operator's bucket; signed by *t* of the committee.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct CosignedRaise {
+    /// The channel.
+    pub serial: ChannelSerial,
+    /// Added to the ceiling, in base units.
+    pub amount: Amount,
+    /// The new end of the term in Unix seconds (40 bits on chain); zero leaves it.
+    pub term_end_s: u64,
+    /// The vault's committee nonce.
+    pub nonce: u64,
+    /// The last second at which it can be used, Unix time (40 bits on chain).
+    pub valid_until_s: u64,
+}
+
+/// Stops raises and renewals for some days; signed by *f* of the committee, or *t*.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Freeze {
+    /// Until then, Unix seconds (40 bits on chain).
+    pub until_s: u64,
+}
+
+/// Lowers what a note unit is worth, and writes off all share units; signed by *t* of the committee.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct MarkDown {
+    /// The new index, in ray.
+    pub index: Amount,
+    /// The vault's committee nonce.
     pub nonce: u64,
     /// The last second at which it can be used, Unix time (40 bits on chain).
     pub valid_until_s: u64,
@@ -251,6 +290,36 @@ impl Signable for ShareExit {
             .word(&self.holder.to_word())
             .number(self.units.value())
             .number(self.amount.value())
+            .number(u128::from(self.nonce))
+            .number(u128::from(self.valid_until_s))
+            .hash()
+    }
+}
+
+impl Signable for CosignedRaise {
+    fn struct_hash(&self) -> Hash32 {
+        Words::<6>::of(COSIGNED_RAISE_HASH)
+            .number(u128::from(self.serial.value()))
+            .number(self.amount.value())
+            .number(u128::from(self.term_end_s))
+            .number(u128::from(self.nonce))
+            .number(u128::from(self.valid_until_s))
+            .hash()
+    }
+}
+
+impl Signable for Freeze {
+    fn struct_hash(&self) -> Hash32 {
+        Words::<2>::of(FREEZE_HASH)
+            .number(u128::from(self.until_s))
+            .hash()
+    }
+}
+
+impl Signable for MarkDown {
+    fn struct_hash(&self) -> Hash32 {
+        Words::<4>::of(MARK_DOWN_HASH)
+            .number(self.index.value())
             .number(u128::from(self.nonce))
             .number(u128::from(self.valid_until_s))
             .hash()
@@ -324,6 +393,15 @@ mod tests {
             (
                 SHARE_EXIT_HASH,
                 "ShareExit(address holder,uint128 units,uint128 amount,uint64 nonce,uint40 validUntil)",
+            ),
+            (
+                COSIGNED_RAISE_HASH,
+                "CosignedRaise(uint64 serial,uint128 amount,uint40 termEnd,uint64 nonce,uint40 validUntil)",
+            ),
+            (FREEZE_HASH, "Freeze(uint40 until)"),
+            (
+                MARK_DOWN_HASH,
+                "MarkDown(uint128 index,uint64 nonce,uint40 validUntil)",
             ),
             (NAME_HASH, "Forebay Vault"),
             (VERSION_HASH, "1"),

@@ -2,7 +2,10 @@
 
 use crate::{
     address::Address,
-    digest::{CoopClose, KeyChange, LaneId, NetOff, Release, ShareExit, Voucher},
+    digest::{
+        CoopClose, CosignedRaise, Freeze, KeyChange, LaneId, MarkDown, NetOff, Release, ShareExit,
+        Voucher,
+    },
     signature::Signature,
 };
 use alloc::vec::Vec;
@@ -48,6 +51,21 @@ pub struct SignedVoucher {
     /// The voucher.
     pub voucher: Voucher,
     /// The payer's signature.
+    pub signature: Signature,
+}
+
+/// The most signatures under one message of the committee: its places are numbered in eight bits.
+pub const COSIGNATURES_MAX: usize = 255;
+
+/// The cohort in which all notes are paid when a vault runs down; others are numbered below it.
+pub const RUN_DOWN_COHORT: u32 = (1 << 24) - 1;
+
+/// A committee member's signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Cosignature {
+    /// Its place in the committee, from zero; a list is in strictly ascending order of it.
+    pub member: u8,
+    /// The signature.
     pub signature: Signature,
 }
 
@@ -130,10 +148,20 @@ pub enum VaultRequest {
     },
     /// Adds first-loss capital; the share holder only.
     DepositShare(Amount),
-    /// Burns share units for the amount that the operator signed; the share holder only.
-    WithdrawShare(ShareExit, Signature),
+    /// Burns share units for the amount that the committee signed; the share holder only.
+    WithdrawShare(ShareExit, Vec<Cosignature>),
     /// Lets the index rise to this many ray; operator only.
     Accrue(Amount),
+    /// Shows that the operator is there; operator only.
+    Heartbeat,
+    /// Raises one allotment beside the bucket; operator only.
+    RaiseCosigned(CosignedRaise, Vec<Cosignature>),
+    /// Stops raises and renewals for some days.
+    Freeze(Freeze, Vec<Cosignature>),
+    /// Lowers the index.
+    MarkDown(MarkDown, Vec<Cosignature>),
+    /// Starts the run-down, for ever.
+    StartRunDown,
 }
 
 /// Something that a vault reports to have happened. Ceilings and paids are cumulative, in base units.
@@ -266,6 +294,24 @@ pub enum VaultFact {
         amount: Amount,
         nonce: u64,
     },
+    /// The operator's key is alive.
+    Heartbeat { at: Timestamp },
+    /// No raise and no renewal before that time.
+    FrozenUntil { until: Timestamp },
+    /// The committee lowered the index, in ray, and wrote off all share units.
+    MarkedDown {
+        index: Amount,
+        share_units: Amount,
+        nonce: u64,
+    },
+    /// A raise that is reported beside this did not count against the bucket.
+    Cosigned {
+        serial: ChannelSerial,
+        amount: Amount,
+        nonce: u64,
+    },
+    /// From now on all units alike are paid, in the cohort [`RUN_DOWN_COHORT`].
+    RunDownStarted { units: Amount },
 }
 
 impl VaultFact {
@@ -284,7 +330,8 @@ impl VaultFact {
             | Self::CloseStarted { serial, .. }
             | Self::Closed { serial, .. }
             | Self::KeyChangeStarted { serial, .. }
-            | Self::KeyChanged { serial, .. } => Some(serial),
+            | Self::KeyChanged { serial, .. }
+            | Self::Cosigned { serial, .. } => Some(serial),
             Self::PayoutFailed { .. }
             | Self::Reclaimed { .. }
             | Self::NoteDeposited { .. }
@@ -293,7 +340,11 @@ impl VaultFact {
             | Self::ExitClaimed { .. }
             | Self::Accrued { .. }
             | Self::ShareDeposited { .. }
-            | Self::ShareWithdrawn { .. } => None,
+            | Self::ShareWithdrawn { .. }
+            | Self::Heartbeat { .. }
+            | Self::FrozenUntil { .. }
+            | Self::MarkedDown { .. }
+            | Self::RunDownStarted { .. } => None,
         }
     }
 }

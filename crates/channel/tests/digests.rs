@@ -1,8 +1,9 @@
 //! Digests and signatures against `spec/vectors/evm-digests.json`, which npm's ethers made.
 
 use forebay_channel::{
-    Address, CoopClose, CurveVerifier, Domain, KeyChange, LaneId, NetOff, NotSigned, Release,
-    ShareExit, Signable, Signature, SignatureVerifier, Verified, Voucher,
+    Address, CoopClose, CosignedRaise, CurveVerifier, Domain, Freeze, KeyChange, LaneId, MarkDown,
+    NetOff, NotSigned, Release, ShareExit, Signable, Signature, SignatureVerifier, Verified,
+    Voucher,
 };
 use forebay_quantity::{Amount, ChannelSerial, Hash32};
 use serde_json::Value;
@@ -98,6 +99,24 @@ fn struct_hash(kind: &str, message: &Value) -> Hash32 {
             valid_until_s: number(message, "validUntil"),
         }
         .struct_hash(),
+        "CosignedRaise" => CosignedRaise {
+            serial: serial(),
+            amount: amount(message, "amount"),
+            term_end_s: number(message, "termEnd"),
+            nonce: number(message, "nonce"),
+            valid_until_s: number(message, "validUntil"),
+        }
+        .struct_hash(),
+        "Freeze" => Freeze {
+            until_s: number(message, "until"),
+        }
+        .struct_hash(),
+        "MarkDown" => MarkDown {
+            index: amount(message, "index"),
+            nonce: number(message, "nonce"),
+            valid_until_s: number(message, "validUntil"),
+        }
+        .struct_hash(),
         other => panic!("a type without an encoder: {other}"),
     }
 }
@@ -125,7 +144,7 @@ fn every_digest_and_signature_is_the_one_that_ethers_makes() {
         let signer = address(&file["keys"][text(vector, "signer")], "address");
         assert!(CurveVerifier.is_signed_by(&hash(vector, "digest"), &signature(vector), signer));
     }
-    assert_eq!(kinds.len(), 6, "every purpose is among the vectors");
+    assert_eq!(kinds.len(), 9, "every purpose is among the vectors");
 }
 
 #[test]

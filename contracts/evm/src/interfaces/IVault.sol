@@ -29,6 +29,11 @@ pragma solidity 0.8.37;
 /// - The operator accrues often and in small steps: whoever deposits just before a rise earns it, at the cost of the shares.
 /// - Signing keys are ordinary accounts (secp256k1). Signatures are compact (EIP-2098), which leaves one form of each.
 ///
+/// @notice Growth. What the operator's key allots on its own drains a token bucket, which only time refills; above it *t* of the committee
+/// co-sign. *f* of the committee can freeze raises and renewals for 7 days, not again within 30 days of the end. While an exit cohort is past its
+/// notice nothing grows; when it stays unpaid, or the operator is silent for too long, anybody may start the *run-down*, in which all notes,
+/// then shares, are paid in kind. Redeeming, closing, exits and refunds never stop.
+///
 /// @notice The contract is immutable and has no owner. The operator opens channels, makes allotments and lets the index rise; it can
 /// void no signed claim. Anybody may redeem, pay exits and execute a notice whose deadline has passed: money only ever goes to the
 /// payee that the claim names. What cannot be paid (a payee that reverts) becomes a reclaim balance of that payee and stops nobody else.
@@ -40,7 +45,10 @@ pragma solidity 0.8.37;
 ///   NetOff(uint64 serial,uint128 poolPaid,uint128 peerPaid,uint128 amount)      signed by both
 ///   CoopClose(uint64 serial,uint128 poolPaid,uint128 peerPaid)                  signed by both
 ///   KeyChange(uint64 serial,uint8 lane,address signer,uint16 nonce)             signed by the other side
-///   ShareExit(address holder,uint128 units,uint128 amount,uint64 nonce,uint40 validUntil)   signed by the operator
+///   ShareExit(address holder,uint128 units,uint128 amount,uint64 nonce,uint40 validUntil)   signed by t of the committee
+///   CosignedRaise(uint64 serial,uint128 amount,uint40 termEnd,uint64 nonce,uint40 validUntil)   signed by t of the committee
+///   Freeze(uint40 until)                                                        signed by f of the committee, or t
+///   MarkDown(uint128 index,uint64 nonce,uint40 validUntil)                      signed by t of the committee
 interface IVault {
     // ------------------------------------------------------------------------------------------------------------ structs
 
@@ -55,9 +63,9 @@ interface IVault {
         uint32 termMaxS; // an allotment's term ends at most this far ahead
         uint128 indexRateMaxRayPerDay; // the most the index rises in a day
         uint128 noteMin; // least value of a note deposit and of an exit request
-        uint128 bucketCapacity; // token bucket on what the operator's key alone may allot (not enforced in this version)
-        uint128 bucketRefillPerDay;
-        uint32 heartbeatMaxS; // silence of the operator after which a run-down may start (not enforced in this version)
+        uint128 bucketCapacity; // the most that the operator's key alone may allot at once; all bits set: as much as there is
+        uint128 bucketRefillPerDay; // what of it comes back in a day, evenly; nothing else refills it
+        uint32 heartbeatMaxS; // silence of the operator after which anybody may start the run-down
         uint8 committeeSpend; // t: more than half of the committee
         uint8 committeeFreeze; // f: fewer than t
         address[] committee; // n named keys; empty only with t = f = 0
@@ -67,6 +75,12 @@ interface IVault {
     struct Signature {
         bytes32 r;
         bytes32 vs;
+    }
+
+    /// @dev A committee member's. Lists of them are in strictly ascending order of `member`.
+    struct Cosignature {
+        uint8 member; // its place in Parameters.committee, from 0; 0 for the operator of a vault without committee
+        Signature signature;
     }
 
     struct Opening {
@@ -113,16 +127,22 @@ interface IVault {
         LaneView peer; // PEER_LANE
     }
 
+    /// @dev Each fits into the width that functions and events give it: 128 bits, 40 for times, 24 for cohorts, 64 for nonces.
     struct Books {
-        uint128 free;
-        uint128 unitsTotal; // notes, those in exit included
-        uint128 index; // ray
-        uint40 accruedAt;
-        uint40 exitsDueAt; // when the oldest unpaid cohort passes its notice; 0: all cohorts are paid
-        uint24 cohortOldest; // the oldest unpaid cohort; = cohortCount when all are paid
-        uint24 cohortCount;
-        uint128 shareUnits;
-        uint64 shareNonce; // to be signed into the next ShareExit
+        uint256 free;
+        uint256 unitsTotal; // notes, those in exit included
+        uint256 index; // ray
+        uint256 accruedAt;
+        uint256 exitsDueAt; // when the oldest unpaid cohort passes its notice; 0: all cohorts are paid
+        uint256 cohortOldest; // the oldest unpaid cohort; = cohortCount when all are paid
+        uint256 cohortCount;
+        uint256 shareUnits;
+        uint256 shareNonce; // to be signed into the next ShareExit
+        uint256 committeeNonce; // to be signed into the next CosignedRaise or MarkDown
+        uint256 bucket; // what the operator's key alone may allot now, if free money is there
+        uint256 frozenUntil; // no raise and no renewal before; in the past: nothing is frozen
+        uint256 heartbeatAt; // the operator's last sign of life: a heartbeat or an allotment
+        bool runsDown;
     }
 
     struct CohortView {
@@ -167,7 +187,12 @@ interface IVault {
     error NoNotice();
     error TooEarly(); // the notice has not ended, or the allotment's term has not
     error WrongPaid(); // net-off signed for other paid amounts than those that stand
-    error Expired(); // the ShareExit is past validUntil
+    error Expired(); // past validUntil
+    error BucketEmpty(); // more than the operator's key alone may allot now
+    error Frozen(); // the committee stopped raises and renewals for some days
+    error RunsDown(); // the vault runs down: nothing comes in, and notes and shares are paid in kind
+    error NotEnoughSignatures(); // fewer of the committee than this needs, or there is no committee
+    error IndexNotLower();
     error GasTooLow(); // too little gas left to give the payee its fair try
     error NothingToReclaim();
 
@@ -175,6 +200,7 @@ interface IVault {
     // A mirror built from events alone is complete. Changes of free money: +NoteDeposited, +ShareDeposited, +Redeemed and +Closed
     // (PEER_LANE's new paid − its old), +Lowered and +Closed (POOL_LANE's old ceiling − its new); −Raised (new ceiling − old),
     // −ExitsPaid, −ShareWithdrawn. Nothing else touches it.
+    // In a run-down ExitsPaid and ExitClaimed name the cohort 2^24 − 1, and ShareWithdrawn burns no units and uses no nonce.
 
     /// A vault was built; its parameters are read by `parameters()`.
     event Built(address asset, address operator, address shareHolder);
@@ -187,6 +213,17 @@ interface IVault {
     event Accrued(uint128 index);
     event ShareDeposited(uint128 amount, uint128 units);
     event ShareWithdrawn(uint128 units, uint128 amount, uint64 nonce);
+
+    /// The operator's key is alive.
+    event Heartbeat(uint40 seenAt);
+    /// No raise and no renewal before that time.
+    event FrozenUntil(uint40 until);
+    /// The committee lowered the index, and with that wrote off all share units.
+    event MarkedDown(uint128 index, uint128 shareUnits, uint64 nonce);
+    /// A raise of this size was co-signed, and did not count against the bucket; a Raised stands beside it.
+    event Cosigned(uint64 indexed serial, uint128 amount, uint64 nonce);
+    /// From now on all units alike are paid, in the cohort 2^24 − 1.
+    event RunDownStarted(uint128 units);
 
     event Opened(uint64 indexed serial, address poolSigner, address peerSigner, address peerPayout);
     /// The allotment's new ceiling, cumulative. Raises come in large batches, so the serial is not indexed: it is cheaper.
@@ -221,15 +258,16 @@ interface IVault {
     function requestExit(uint128 units) external returns (uint24 cohort);
 
     /// Pays unpaid cohorts from free money above the floor, the oldest first, at most `cohortsMax` of them; by anybody. Within a cohort
-    /// every unpaid unit gets the same. Never reverts for want of money.
+    /// every unpaid unit gets the same. Never reverts for want of money. In a run-down it pays all units alike, then the share holder.
     function payExits(uint24 cohortsMax) external returns (uint128 amount);
 
     /// Pays out what a member has coming from a cohort; by anybody, to the member. Returns 0 when there is nothing. A claim is rounded
-    /// down, so each may leave less than one base unit behind in the cohort.
+    /// down, so each may leave less than one base unit behind in the cohort. In a run-down it also moves the member's units, those it holds and
+    /// those unpaid in this cohort, to cohort 2^24 − 1 and pays what they have coming there: one call for each cohort that one waits in.
     function claimExit(uint24 cohort, address member) external returns (uint128 amount);
 
-    /// Lets the index rise, at most by indexRateMaxRayPerDay of itself a day, for the time since the last rise, at most one day of it.
-    /// Operator only. No function lowers the index in this version.
+    /// Lets the index rise, at most by indexRateMaxRayPerDay of itself a day, for the time since it last changed, at most one day of it.
+    /// Operator only.
     function accrue(uint128 index) external;
 
     // -------------------------------------------------------------------------------------------------------- LP: shares
@@ -237,8 +275,30 @@ interface IVault {
     /// First-loss capital of the share holder, who alone may call. One unit for each base unit that arrived.
     function depositShare(uint128 amount) external payable returns (uint128 units);
 
-    /// Burns units of the share holder for `amount`, which the operator signed as their worth. Share holder only; floor; no overdue cohort.
-    function withdrawShare(uint128 units, uint128 amount, uint40 validUntil, Signature calldata operator) external;
+    /// Burns units of the share holder for `amount`, which t of the committee signed as their worth; in a vault without committee the operator.
+    /// Share holder only; floor; no overdue cohort.
+    function withdrawShare(uint128 units, uint128 amount, uint40 validUntil, Cosignature[] calldata signatures) external;
+
+    // ------------------------------------------------------------------------------------- operator, committee, run-down
+
+    /// Shows that the operator is there. Operator only. Allotting shows it as well.
+    function heartbeat() external;
+
+    /// Raises one allotment, whatever is in the bucket, with the signatures of t of the committee. Operator only; floor; no overdue cohort.
+    function raiseCosigned(Raise calldata more, uint40 validUntil, Cosignature[] calldata signatures) external;
+
+    /// Stops raises and renewals until then: at most 7 days ahead, and later than what is frozen already. By f of the committee, if 30 days
+    /// have passed since the last freeze ended; by t of it at any time. By anybody who has the signatures. Nothing else ever freezes.
+    function freeze(uint40 until, Cosignature[] calldata signatures) external;
+
+    /// Lowers the index, with the signatures of t of the committee; by anybody who has them. Shares bear losses before notes, so all share
+    /// units are written off with it. Fee buffer and shares have to be used up before: what they still cover is off chain, and t vouch for it.
+    function markDown(uint128 index, uint40 validUntil, Cosignature[] calldata signatures) external;
+
+    /// Starts the run-down, for ever; by anybody. It takes an operator silent for more than heartbeatMaxS, or a cohort that is still unpaid
+    /// exitNoticeS + termMaxS + closePeriodS after its first request. All terms end with it; nothing can be allotted, deposited by LPs or
+    /// accrued any more. What is free, and what becomes free, goes to all notes pro rata, locked or not, then to the share holder.
+    function startRunDown() external;
 
     // ---------------------------------------------------------------------------------------------------------- channels
 
@@ -249,7 +309,8 @@ interface IVault {
     /// cannot fall to a channel which took the serial after a reorganisation. Refused once a close has started.
     function deposit(uint64 serial, uint128 amount, address peerPayout) external payable;
 
-    /// Raises allotments from free money and renews terms. Operator only; floor; no overdue cohort. All or nothing.
+    /// Raises allotments from free money and renews terms. Operator only; bucket; floor; not while frozen, running down or with an overdue
+    /// cohort. All or nothing.
     function raise(Raise[] calldata raises) external;
 
     /// Pays min(amount, ceiling) − paid of a lane to its payee (POOL_LANE: peerPayout; PEER_LANE: free money); by anybody.
@@ -264,7 +325,7 @@ interface IVault {
     function release(uint64 serial, uint8 lane, uint128 ceiling, Signature calldata payee) external;
 
     /// Starts the notice after which a lane's ceiling falls to max(ceiling, paid). POOL_LANE: the operator, at any time; after the term
-    /// anybody, and then always down to paid, whatever `ceiling` says. PEER_LANE: the peer (its payout address or its signer).
+    /// or in a run-down anybody, and then always down to paid, whatever `ceiling` says. PEER_LANE: the peer (its payout address or its signer).
     function startLowering(uint64 serial, uint8 lane, uint128 ceiling) external;
 
     /// Executes it once its deadline has passed; by anybody. POOL_LANE: the difference becomes free. PEER_LANE: it goes to peerPayout.

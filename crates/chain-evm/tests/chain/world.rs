@@ -193,7 +193,7 @@ pub(crate) fn parameters(asset: Option<Address>) -> VaultParameters {
         term_max_s: 86_400,
         index_rate_max_ray_per_day: 1_000_000_000_000_000_000_000_000,
         note_min: units(1),
-        bucket_capacity: Amount::ZERO,
+        bucket_capacity: Amount::MAX,
         bucket_refill_per_day: Amount::ZERO,
         heartbeat_max_s: 30 * 86_400,
         committee_spend: 0,

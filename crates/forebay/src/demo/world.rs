@@ -365,7 +365,7 @@ fn parameters(asset: Option<Address>, keys: &Keys) -> VaultParameters {
         // A tenth a day, so that a demonstration of half a minute shows it.
         index_rate_max_ray_per_day: RAY / 10,
         note_min: Amount::new(1_000),
-        bucket_capacity: Amount::ZERO,
+        bucket_capacity: Amount::MAX,
         bucket_refill_per_day: Amount::ZERO,
         heartbeat_max_s: 30 * 86_400,
         committee_spend: 0,

@@ -122,7 +122,14 @@ pub(super) fn fact(seen: &Seen) -> Option<VaultFact> {
         Seen::LoweringStarted { .. }
         | Seen::CloseStarted { .. }
         | Seen::KeyChangeStarted { .. } => return notice(seen),
-        Seen::PayoutFailed { .. } | Seen::Reclaimed { .. } | Seen::ExitClaimed { .. } => {
+        Seen::PayoutFailed { .. }
+        | Seen::Reclaimed { .. }
+        | Seen::ExitClaimed { .. }
+        | Seen::Heartbeat { .. }
+        | Seen::FrozenUntil { .. }
+        | Seen::MarkedDown { .. }
+        | Seen::Cosigned { .. }
+        | Seen::RunDownStarted { .. } => {
             return None;
         }
     })
