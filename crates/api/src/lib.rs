@@ -14,6 +14,8 @@
 //! | `POST /v1/peers` | [`AddPeer`] | [`Peer`] |
 //! | `PUT /v1/peers/{name}` | [`SetPeer`] | [`Peer`] |
 //! | `DELETE /v1/peers/{name}` | | [`Done`] |
+//! | `PUT /v1/peers/{name}/relation` | [`Relation`] | [`Peer`] |
+//! | `GET /v1/routes` | | list of [`RouteView`] |
 //! | `POST /v1/routes` | [`Route`] | [`Done`] |
 //! | `DELETE /v1/routes/{prefix}` | | [`Done`] |
 //!
@@ -25,11 +27,13 @@
 mod asset;
 mod books;
 mod peer;
+mod relation;
 mod units;
 
 pub use asset::{AddAsset, Asset, AssetPolicy, SetAsset, SourceView};
 pub use books::{AssetBooks, Books, ChainCost, Done, Refusal, Status};
 pub use peer::{AddPeer, ChannelView, LaneView, Peer, PeerPolicy, Route, SetPeer};
+pub use relation::{Relation, RelationKind, RouteView, Routes};
 pub use units::Units;
 
 /// Where everything lives.
@@ -40,7 +44,7 @@ pub const BOOKS: &str = "/v1/books";
 pub const ASSETS: &str = "/v1/assets";
 /// Accounts with connectors.
 pub const PEERS: &str = "/v1/peers";
-/// Static routes.
+/// Where packets go.
 pub const ROUTES: &str = "/v1/routes";
 
 /// The file in the data directory that holds the bearer token; readable by its owner alone.

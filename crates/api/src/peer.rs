@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Units;
+use crate::{Relation, Units};
 
 /// An account with a connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Peer {
     pub asset: String,
     /// Limits and thresholds.
     pub policy: PeerPolicy,
+    /// What it is to the pool.
+    pub relation: Relation,
     /// Whether its link is up.
     pub connected: bool,
     /// Takes part no more.
@@ -114,7 +116,7 @@ impl Default for PeerPolicy {
     }
 }
 
-/// A static route.
+/// A route of the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {

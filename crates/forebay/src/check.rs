@@ -150,6 +150,7 @@ mod tests {
                 packet_max,
                 ..PeerPolicy::default()
             },
+            relation: Default::default(),
             connected: false,
             removed: false,
             owed_to_peer: none,

@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use forebay_api::{
     ASSETS, AddAsset, AddPeer, Asset, AssetPolicy, BOOKS, Books, Done, PEERS, Peer, PeerPolicy,
-    ROUTES, Route, STATUS, SetAsset, SetPeer, Status,
+    ROUTES, Relation, RelationKind, Route, RouteView, Routes, STATUS, SetAsset, SetPeer, Status,
+    Units,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -157,6 +158,22 @@ pub(crate) enum Peers {
         /// Its name.
         name: String,
     },
+    /// Say what a peer is to the pool, and which routes pass; what is left out becomes none.
+    Relate {
+        /// Its name.
+        name: String,
+        /// child, peer or parent.
+        #[arg(long, value_parser = word::<RelationKind>)]
+        relation: RelationKind,
+        /// none, send, receive or both, seen from the pool.
+        #[arg(long, value_parser = word::<Routes>, default_value = "none")]
+        routes: Routes,
+        /// What the pool may owe it beyond what its lane covers, in base units; settled outside the vaults.
+        #[arg(long, default_value = "0")]
+        debt_max: Units,
+    },
+    /// Show where packets go: routes of the operator, and those learned from neighbours.
+    Routes,
     /// Route an address prefix to a peer.
     Route {
         /// Whole segments, e.g. g.other.
@@ -225,6 +242,28 @@ impl Peers {
                 show(json, &done, |_| {
                     println!("{name} sends and receives nothing more; its channel will close.")
                 })
+            }
+            Self::Relate {
+                name,
+                relation: kind,
+                routes,
+                debt_max,
+            } => {
+                let relation = Relation {
+                    kind,
+                    routes,
+                    debt_max,
+                };
+                let peer: Peer = client
+                    .put(&format!("{PEERS}/{name}/relation"), &relation)
+                    .await?;
+                show(json, &peer, |peer| {
+                    println!("{} is related anew.", peer.name)
+                })
+            }
+            Self::Routes => {
+                let routes: Vec<RouteView> = client.read(ROUTES).await?;
+                show(json, &routes, |routes| draw_routes(routes))
             }
             Self::Route {
                 prefix,
@@ -332,6 +371,24 @@ fn draw_peers(peers: &[Peer]) {
         ]
     }));
     table(&rows);
+}
+
+fn draw_routes(routes: &[RouteView]) {
+    let mut rows = vec![row(&["prefix", "next hop", "by"])];
+    rows.extend(routes.iter().map(|route| {
+        let by = if route.learned {
+            "neighbour"
+        } else {
+            "operator"
+        };
+        vec![route.prefix.clone(), route.peer.clone(), by.into()]
+    }));
+    table(&rows);
+}
+
+/// A word of the operator's interface.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 fn draw_books(books: &Books) {

@@ -156,6 +156,7 @@ impl Node {
             figures: Arc::clone(&figures),
             outside: Outside { vouchers, chain },
             snapshot_frames: limits.snapshot_frames,
+            routes_secret: admin::random()?,
         })?;
         let (stop, stopped) = watch::channel(false);
         for (asset, definition, cursor) in listed {

@@ -1,6 +1,7 @@
 //! The operator's interface: HTTP with JSON on this machine, behind a bearer token.
 
 mod read;
+mod relation;
 mod token;
 mod write;
 
@@ -23,7 +24,7 @@ use tracing::warn;
 
 use crate::chain::{ChainFault, Chains};
 use crate::core::{CommandFault, CoreHandle, Figures};
-pub(crate) use token::open_token;
+pub(crate) use token::{open_token, random};
 
 /// Bytes of a request's body: a policy is some hundred.
 const BODY_MAX: usize = 64 << 10;
@@ -162,6 +163,7 @@ async fn route(office: &Arc<Office>, request: Request<Incoming>) -> Result<Vec<u
             ["v1", "books"] => json(&read::books(office).await?),
             ["v1", "assets"] => json(&read::assets(office).await?),
             ["v1", "peers"] => json(&read::peers(office).await?),
+            ["v1", "routes"] => json(&relation::routes(office).await?),
             _ => Err(nothing_here(&path)),
         };
     }
@@ -179,6 +181,9 @@ async fn route(office: &Arc<Office>, request: Request<Incoming>) -> Result<Vec<u
         }
         ("PUT", ["v1", "peers", name]) => {
             json(&write::set_peer(office, id, name, read_body(body).await?).await?)
+        }
+        ("PUT", ["v1", "peers", name, "relation"]) => {
+            json(&relation::set_relation(office, id, name, read_body(body).await?).await?)
         }
         ("DELETE", ["v1", "peers", name]) => json(&write::remove_peer(office, id, name).await?),
         ("POST", ["v1", "routes"]) => {

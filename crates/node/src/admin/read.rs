@@ -9,6 +9,7 @@ use forebay_ledger::Balance;
 use forebay_pool::State;
 use forebay_quantity::{Amount, AssetId, PeerId};
 
+use super::relation::relation;
 use super::{No, Office};
 use crate::wall;
 
@@ -206,6 +207,7 @@ pub(super) fn peer(state: &State, id: PeerId, connected: bool) -> Peer {
             allotment_term_ms: policy.allotment_term_ms,
             redeem_threshold: policy.redeem_threshold.into(),
         },
+        relation: relation(&peer.relation),
         connected,
         removed: peer.removed,
         owed_to_peer: owed_to_peer.into(),

@@ -17,9 +17,7 @@ pub(crate) fn open_token(folder: &Path) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let mut random = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let token = hex::encode(random);
+    let token = hex::encode(random()?);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -28,6 +26,16 @@ pub(crate) fn open_token(folder: &Path) -> io::Result<String> {
         .open(&path)?;
     file.write_all(token.as_bytes())?;
     Ok(token)
+}
+
+/// Bytes that nobody can guess.
+///
+/// # Errors
+/// When the system gives none.
+pub(crate) fn random() -> io::Result<[u8; 32]> {
+    let mut random = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random)
 }
 
 /// Compares in a time that tells nothing but the length.

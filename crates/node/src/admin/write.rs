@@ -19,7 +19,7 @@ pub(super) const RAY_PER_PPM: u128 = 10_u128.pow(21);
 /// Fees become payable to notes over this long.
 const FEE_RELEASE_MS: u64 = 3_600_000;
 
-async fn instruct(office: &Office, id: CommandId, admin: Admin) -> Result<(), No> {
+pub(super) async fn instruct(office: &Office, id: CommandId, admin: Admin) -> Result<(), No> {
     Ok(office.core.command(Command::Admin(id, admin)).await?)
 }
 
@@ -154,7 +154,7 @@ pub(super) async fn remove_route(office: &Office, id: CommandId, prefix: &str) -
     Ok(Done { done: true })
 }
 
-async fn show_peer(office: &Office, name: &str) -> Result<Peer, No> {
+pub(super) async fn show_peer(office: &Office, name: &str) -> Result<Peer, No> {
     let peer = peer_named(office, name).await?;
     let connected = office.figures.connected.clone_set().contains(&peer);
     Ok(office
@@ -177,7 +177,7 @@ async fn asset_coded(office: &Office, code: &str) -> Result<AssetId, No> {
     })
 }
 
-async fn peer_named(office: &Office, name: &str) -> Result<PeerId, No> {
+pub(super) async fn peer_named(office: &Office, name: &str) -> Result<PeerId, No> {
     let wanted = name.to_owned();
     let found = office
         .core

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use forebay_ilp::Dialect;
+use forebay_ilp::ccp::Kind;
 use forebay_pool::{Command, Rejection, State};
 use forebay_quantity::{PeerId, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::routes::RouteRequest;
 use crate::link::{InBatch, LinkId, OutFrames, OutSender};
 
 /// Commands and queries that may wait for the core beside packets; more wait at their source.
@@ -33,6 +35,8 @@ pub(crate) enum Input {
     },
     /// It is gone.
     LinkDown { peer: PeerId, link: LinkId },
+    /// A neighbour's route message.
+    Routes(RouteRequest),
     /// A command of an adapter or the operator.
     Command(Asked),
     /// A question.
@@ -117,6 +121,27 @@ impl CoreHandle {
         });
         self.give(Input::Query(query, place))?;
         answer.await.map_err(|_| stopped())
+    }
+
+    /// Has a neighbour's route message taken and answered, if there is room for it.
+    ///
+    /// # Errors
+    /// [`CommandFault::Stopped`] when too much waits already, or the core is gone.
+    pub(crate) fn take_routes(
+        &self,
+        peer: PeerId,
+        request: u32,
+        kind: Kind,
+        data: Vec<u8>,
+    ) -> Result<(), CommandFault> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        self.give(Input::Routes(RouteRequest {
+            peer,
+            request,
+            kind,
+            data,
+            place: place.map_err(|_| stopped())?,
+        }))
     }
 
     /// Hands over what is bounded at its source: packets by their batches, link changes by their links.

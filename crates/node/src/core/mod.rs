@@ -3,6 +3,7 @@
 mod figures;
 mod input;
 mod post;
+mod routes;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -23,6 +24,7 @@ pub(crate) use post::{Outside, Post};
 use crate::link::{Directory, InBatch, Item, ItemKind};
 use crate::wall;
 use post::Refusal;
+use routes::Routes;
 
 /// Packets decided before a sync: what keeps a frame under a few megabytes and a round under some ten milliseconds.
 const ROUND_ITEMS_MAX: usize = 8_192;
@@ -59,6 +61,7 @@ pub(crate) struct Core {
     frames_since_snapshot: u64,
     mode: Mode,
     post: Post,
+    routes: Routes,
     /// Answers that the core gives itself: rejects of what could not be delivered.
     own: Vec<Command<'static>>,
     replies: Vec<(Reply, Result<(), Rejection>)>,
@@ -78,6 +81,8 @@ pub(crate) struct CoreParts {
     pub(crate) outside: Outside,
     /// Frames between snapshots.
     pub(crate) snapshot_frames: u64,
+    /// Random, and new at each start: names this life of the routes that we tell.
+    pub(crate) routes_secret: [u8; 32],
 }
 
 /// Starts the core thread.
@@ -90,6 +95,7 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         figures,
         outside,
         snapshot_frames,
+        routes_secret,
     } = parts;
     let post = Post::new(
         Arc::clone(&figures),
@@ -107,6 +113,7 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         frames_since_snapshot: 0,
         mode: Mode::Serving,
         post,
+        routes: Routes::new(routes_secret),
         own: Vec::new(),
         replies: Vec::new(),
         queries: Vec::new(),
@@ -170,6 +177,9 @@ impl Core {
         self.commit(wall);
         self.post.send_refusals();
         self.answer();
+        if !self.is_failed() {
+            self.routes.turn(wall, &mut self.sequencer, &mut self.post);
+        }
         self.post.flush();
         self.post.take_own(&mut self.own);
     }
@@ -205,8 +215,17 @@ impl Core {
             } => {
                 self.post
                     .link_up(self.sequencer.state(), peer, link, dialect, out);
+                self.routes.link_up(wall, peer);
             }
-            Input::LinkDown { peer, link } => self.post.link_down(peer, link),
+            Input::LinkDown { peer, link } => {
+                if self.post.link_down(peer, link) {
+                    self.routes.link_down(wall, peer);
+                }
+            }
+            Input::Routes(asked) => {
+                self.routes.take(wall, &asked, &mut self.post);
+                drop(asked.place);
+            }
             Input::Command(asked) => self.take_command(wall, asked),
             Input::Query(query, place) => self.queries.push((query, place)),
             Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
@@ -254,6 +273,11 @@ impl Core {
         let items = batch.items.len();
         let at = self.post.keep(batch);
         for index in 0..items {
+            let (_, item) = self.post.kept(at, index);
+            if let Some((kind, accepted)) = self.post.route_answer(peer, item) {
+                self.routes.answered(wall, peer, kind, accepted);
+                continue;
+            }
             let (batch, item) = self.post.kept(at, index);
             match decide_item(&mut self.sequencer, &self.mode, wall, peer, batch, item) {
                 Ok(()) => self.post.accepted(at, item),
@@ -274,7 +298,7 @@ impl Core {
         let records = u64::from(self.sequencer.records());
         let journal = &mut self.journal;
         let durable = match self.sequencer.batch() {
-            None => return self.release(),
+            None => return self.release(wall),
             Some(payload) => journal.append(payload).and_then(|_| journal.sync()),
         };
         match durable {
@@ -283,20 +307,21 @@ impl Core {
                 self.figures.records.add(records);
                 self.figures.frames.set(self.journal.head().sequence.0);
                 self.frames_since_snapshot += 1;
-                self.release();
+                self.release(wall);
                 self.snapshot_when_due();
             }
             Err(fault) => self.fail(&fault),
         }
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, wall: Timestamp) {
         let Self {
             sequencer, post, ..
         } = self;
         sequencer.release(|effect| post.carry_out(effect));
         if std::mem::take(&mut self.directory_changed) {
             self.directory.follow(self.sequencer.state());
+            self.routes.follow(wall, self.sequencer.state(), &self.post);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What leaves the core thread after a sync: packets patched into links' buffers, answers, vouchers and chain requests.
 
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tracing::warn;
 use super::figures::Figures;
 use crate::link::{Directory, InBatch, Item, ItemKind, LinkId, OutFrames, OutSender, terms};
 use crate::signer::VoucherOrder;
+use routes::RouteRequests;
 
 /// Request ids of our own messages lie where no packet's can: above every packet slot.
 const OWN_REQUEST: u32 = 1 << 19;
@@ -62,6 +65,7 @@ struct LinkSide {
     out: OutSender,
     frames: OutFrames,
     is_touched: bool,
+    routes: RouteRequests,
     /// It speaks the sub-protocol: it hears terms, and numbers its requests so that a late answer finds the right one.
     speaks: bool,
 }
@@ -531,6 +535,7 @@ impl Post {
             out,
             frames: OutFrames::default(),
             is_touched,
+            routes: RouteRequests::default(),
             speaks: false,
         });
         self.figures.connected.note(peer, true);
@@ -542,14 +547,16 @@ impl Post {
         }
     }
 
-    pub(crate) fn link_down(&mut self, peer: PeerId, link: LinkId) {
+    /// Whether the peer has no link any more; it may have a newer one.
+    pub(crate) fn link_down(&mut self, peer: PeerId, link: LinkId) -> bool {
         let Some(place) = self.links.get_mut(peer.0 as usize) else {
-            return;
+            return true;
         };
         if place.as_ref().is_some_and(|side| side.link == link) {
             *place = None;
             self.figures.connected.note(peer, false);
         }
+        place.is_none()
     }
 
     pub(crate) fn speaks(&mut self, peer: PeerId, dialect: Dialect) {

@@ -3,6 +3,7 @@
 mod client;
 mod directory;
 mod frames;
+mod neighbour;
 mod server;
 mod session;
 mod speech;

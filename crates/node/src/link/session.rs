@@ -7,10 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use forebay_ilp::btp::{self, ErrorKind, RequestId};
-use forebay_ilp::{
-    Address, Arrived, ErrorCode, FulfillView, Link, LinkError, LinkEvent, PacketType, PrepareView,
-    RejectView, ildcp,
-};
+use forebay_ilp::{ErrorCode, Link, LinkError, LinkEvent, PacketType, PrepareView};
 use futures_util::{Sink, Stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
@@ -19,6 +16,7 @@ use tracing::debug;
 
 use super::directory::PeerFacts;
 use super::frames::{IN_BATCHES, InBatch, OutFrames, OutReceiver};
+use super::neighbour::{PeerAnswer, answer_peer, reject};
 use super::server::Shared;
 use super::speech::Speech;
 use crate::core::Input;
@@ -225,7 +223,7 @@ impl Session {
             .expect("frames are read only into a batch");
         match event {
             LinkEvent::Prepare(id, prepare) if prepare.view.destination.is_peer() => {
-                self.answer_peer_request(id, &prepare)
+                self.answer_peer_request(id, &prepare.view)
             }
             LinkEvent::Prepare(id, prepare) => batch.push_prepare(frame, id, &prepare),
             LinkEvent::Fulfill(id, fulfill) => batch.push_fulfill(frame, id, &fulfill),
@@ -255,53 +253,23 @@ impl Session {
         Ok(())
     }
 
-    /// `peer.*` is for us alone: ILDCP is answered, anything else has no taker [RFC 31].
-    fn answer_peer_request(&mut self, id: RequestId, prepare: &Arrived<'_, PrepareView<'_>>) {
-        if !ildcp::is_request(&prepare.view) {
-            self.reject(
-                id,
-                ErrorCode::F02Unreachable,
-                "nothing here answers to this peer address",
-            );
+    /// `peer.*` is for us alone.
+    fn answer_peer_request(&mut self, id: RequestId, prepare: &PrepareView<'_>) {
+        let answer = answer_peer(&self.shared, &self.facts, id.0, prepare);
+        let PeerAnswer::Packet(packet) = answer else {
             return;
-        }
-        let address = Address::parse(self.facts.address.as_bytes());
-        let response = address.map(|address| ildcp::Response {
-            address,
-            asset_scale: self.facts.asset_scale,
-            asset_code: &self.facts.asset_code,
-        });
-        let mut packet = Vec::new();
-        match response {
-            Ok(response) if response.encode_fulfill(&mut packet).is_ok() => {
-                let frame_type = self.link.dialect().frame_type(PacketType::Fulfill);
-                debug_assert!(
-                    FulfillView::parse(&packet).is_ok(),
-                    "what we encode can be read"
-                );
-                self.own
-                    .push(|out| btp::encode_ilp(out, frame_type, id, &packet));
-            }
-            Ok(_) | Err(_) => self.reject(
-                id,
-                ErrorCode::F02Unreachable,
-                "this account's address is too long for ILDCP",
-            ),
-        }
+        };
+        let packet_type = PacketType::of(&packet).expect("an answer is a packet");
+        let link = &self.link;
+        self.own
+            .push(|out| link.encode_ilp(out, packet_type, id, &packet));
     }
 
     fn reject(&mut self, id: RequestId, code: ErrorCode, text: &str) {
-        let reject = RejectView {
-            code,
-            triggered_by: Address::parse(self.operator.as_bytes()).ok(),
-            message: text.as_bytes(),
-            data: &[],
-        };
+        let packet = reject(&self.operator, code, text);
         let link = &self.link;
-        self.own.push(|out| {
-            link.encode_reject(out, id, &reject)
-                .expect("our messages are short")
-        });
+        self.own
+            .push(|out| link.encode_ilp(out, PacketType::Reject, id, &packet));
     }
 
     fn answer_error(&mut self, id: RequestId, text: &str) {

@@ -214,7 +214,7 @@ async fn open_channels(core: &CoreHandle) {
     }
 }
 
-fn definition(code: &str, scale: u8, chain_scale: u8, vault: u8) -> AssetDefinition {
+pub fn definition(code: &str, scale: u8, chain_scale: u8, vault: u8) -> AssetDefinition {
     AssetDefinition {
         code: code.into(),
         scale,
@@ -227,7 +227,7 @@ fn definition(code: &str, scale: u8, chain_scale: u8, vault: u8) -> AssetDefinit
     }
 }
 
-fn policy() -> AssetPolicy {
+pub fn policy() -> AssetPolicy {
     AssetPolicy {
         guards: Guards {
             sources_min: 3,
@@ -249,7 +249,7 @@ fn policy() -> AssetPolicy {
     }
 }
 
-fn peer_policy(credit: u128, allotment: u128) -> PeerPolicy {
+pub fn peer_policy(credit: u128, allotment: u128) -> PeerPolicy {
     PeerPolicy {
         credit: Amount::new(credit),
         packet_max: 1_000_000_000,
@@ -350,6 +350,11 @@ impl Client {
 
     /// The next binary message; `None` when the socket closes or nothing comes for five seconds.
     pub async fn read(&mut self) -> Option<Vec<u8>> {
+        self.read_within(Duration::from_secs(5)).await
+    }
+
+    /// The same, with patience of another length.
+    pub async fn read_within(&mut self, patience: Duration) -> Option<Vec<u8>> {
         let next = async {
             loop {
                 match self.socket.next().await? {
@@ -359,10 +364,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), next)
-            .await
-            .ok()
-            .flatten()
+        tokio::time::timeout(patience, next).await.ok().flatten()
     }
 
     pub async fn prepare(&mut self, id: u32, amount: u64, ttl_ms: u64) -> Timestamp {

@@ -99,12 +99,12 @@ impl RouteExchange {
         }
     }
 
-    /// Says what a peer is; `None` once it is removed.
-    pub fn relate(&mut self, now: Timestamp, peer: PeerId, relation: Option<Relation>) {
+    /// Says what a peer is, `None` once it is removed; whether that changed anything, so that its link begins anew.
+    pub fn relate(&mut self, now: Timestamp, peer: PeerId, relation: Option<Relation>) -> bool {
         let relation = relation.filter(Relation::exchanges_routes);
         let before = self.neighbours.get(&peer).map(|known| known.relation);
         if before == relation {
-            return;
+            return false;
         }
         if let Some(gone) = self.neighbours.remove(&peer) {
             let prefixes = gone.heard.prefixes();
@@ -115,6 +115,7 @@ impl RouteExchange {
         }
         // What others may hear depends on what this peer is to us.
         self.begin_anew();
+        true
     }
 
     /// Names the parent, where all goes that nobody else reaches.

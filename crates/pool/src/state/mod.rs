@@ -149,6 +149,11 @@ impl State {
         self.routes.configured()
     }
 
+    /// Prefixes learned from neighbours, in order, with their next hops.
+    pub fn learned_routes(&self) -> impl Iterator<Item = (&[u8], PeerId)> {
+        self.routes.learned()
+    }
+
     /// The asset with this code.
     pub fn asset_coded(&self, code: &str) -> Option<AssetId> {
         self.assets()

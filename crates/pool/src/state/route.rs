@@ -55,6 +55,11 @@ impl Routes {
         fixed.map(|(prefix, peer)| (prefix.as_str(), *peer))
     }
 
+    pub(crate) fn learned(&self) -> impl Iterator<Item = (&[u8], PeerId)> {
+        let learned = self.learned.iter();
+        learned.map(|(prefix, peer)| (&prefix[..], *peer))
+    }
+
     pub(crate) fn add(&mut self, prefix: &str, peer: PeerId) {
         self.fixed.insert(prefix.into(), peer);
         self.prefixes.insert(prefix.as_bytes().to_vec(), peer);
