@@ -119,6 +119,9 @@ impl Init {
             chains,
             prices,
             uplinks: Vec::new(),
+            http_listen: None,
+            http_url: None,
+            http_uplinks: Vec::new(),
             limits: Limits::default(),
         })
     }

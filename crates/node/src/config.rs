@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::http::{HttpMode, HttpUplink};
 use crate::link::Uplink;
 
 /// The configuration file of a pool process.
@@ -32,6 +33,15 @@ pub struct Config {
     /// Peers that we dial; the others dial us.
     #[serde(default)]
     pub uplinks: Vec<Uplink>,
+    /// Where connectors reach the pool by HTTP; left out, none does.
+    #[serde(default)]
+    pub http_listen: Option<SocketAddr>,
+    /// The URL of that, as others see it: where peers send their answers.
+    #[serde(default)]
+    pub http_url: Option<String>,
+    /// Peers that we call by HTTP.
+    #[serde(default)]
+    pub http_uplinks: Vec<HttpUplink>,
     /// Numbers that rarely need a change.
     #[serde(default)]
     pub limits: Limits,
@@ -65,7 +75,7 @@ pub struct PriceSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// BTP connections open at a time.
+    /// BTP connections open at a time, and as many by HTTP.
     pub connections_max: usize,
     /// Frames of the journal between snapshots.
     pub snapshot_frames: u64,
@@ -183,6 +193,20 @@ impl Config {
                 if !source.url.starts_with("http://") && !source.url.starts_with("https://") {
                     return Err(bad(field("url"), "use an http:// or https:// URL"));
                 }
+            }
+        }
+        for (at, uplink) in self.http_uplinks.iter().enumerate() {
+            let field = |name: &str| format!("http_uplinks[{at}].{name}");
+            if !uplink.url.starts_with("http://") && !uplink.url.starts_with("https://") {
+                return Err(bad(field("url"), "use an http:// or https:// URL"));
+            }
+            if uplink.mode == HttpMode::Async
+                && (self.http_url.is_none() || self.http_listen.is_none())
+            {
+                return Err(bad(
+                    field("mode"),
+                    "answers come to http_url, which needs http_listen: set both",
+                ));
             }
         }
         if !self.admin_listen.ip().is_loopback() {

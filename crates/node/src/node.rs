@@ -21,6 +21,7 @@ use crate::chain::{self, ChainFault, Chains};
 use crate::clock::{self, ClockFault};
 use crate::config::Config;
 use crate::core::{self, CoreHandle, CoreParts, Ending, Figures, Input, Outside, core_queue};
+use crate::http::{self, Lines};
 use crate::link::{self, Directory, Shared};
 use crate::{prices, signer, socket, wall};
 
@@ -89,6 +90,7 @@ pub struct Node;
 /// A node that runs until it is drained.
 pub struct RunningNode {
     btp_address: SocketAddr,
+    http_address: Option<SocketAddr>,
     admin_address: SocketAddr,
     core: CoreHandle,
     figures: Arc<Figures>,
@@ -128,6 +130,14 @@ impl Node {
         check(sequencer.state(), &keys, &config)?;
         let listener = listen(config.btp_listen).await?;
         let admin_listener = listen(config.admin_listen).await?;
+        let http_listener = match config.http_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let http_address = match &http_listener {
+            Some(listener) => Some(listener.local_addr()?),
+            None => None,
+        };
         let (btp_address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
         let token = admin::open_token(&config.data_directory)?;
         let (core, inputs) = core_queue();
@@ -203,9 +213,17 @@ impl Node {
                 stopped.clone(),
             ));
         }
-        info!(%btp_address, %admin_address, "serving");
+        let http_url = config.http_url.as_deref();
+        let lines = Lines::new(shared, config.http_uplinks, http_url);
+        tokio::spawn(http::keep_lines(Arc::clone(&lines), stopped.clone()));
+        if let Some(listener) = http_listener {
+            let connections_max = limits.connections_max;
+            tokio::spawn(http::serve(listener, lines, connections_max, stopped));
+        }
+        info!(%btp_address, ?http_address, %admin_address, "serving");
         Ok(RunningNode {
             btp_address,
+            http_address,
             admin_address,
             core,
             figures,
@@ -220,6 +238,11 @@ impl RunningNode {
     /// Where BTP is served.
     pub fn btp_address(&self) -> SocketAddr {
         self.btp_address
+    }
+
+    /// Where packets are taken by HTTP, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
     }
 
     /// Where the operator's interface is served.

@@ -95,6 +95,9 @@ impl Pool {
             chains: BTreeMap::new(),
             prices: BTreeMap::new(),
             uplinks: Vec::new(),
+            http_listen: None,
+            http_url: None,
+            http_uplinks: Vec::new(),
             limits: Limits::default(),
         }
     }

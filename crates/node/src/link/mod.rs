@@ -1,4 +1,4 @@
-//! BTP links: one task a connection, batches of frames between it and the core thread.
+//! Links of peers, and what answers on them. BTP: one task a connection, batches of frames between it and the core thread.
 
 mod client;
 mod directory;
@@ -10,7 +10,10 @@ mod speech;
 
 pub use client::Uplink;
 pub(crate) use client::keep_dialled;
-pub(crate) use directory::Directory;
-pub(crate) use frames::{InBatch, Item, ItemKind, LinkId, OutFrames, OutSender};
+pub(crate) use directory::{Directory, PeerFacts};
+pub(crate) use frames::{
+    IN_BATCHES, InBatch, Item, ItemKind, LinkId, OutFrames, OutReceiver, OutSender, out_queue,
+};
+pub(crate) use neighbour::{PeerAnswer, answer_peer};
 pub(crate) use server::{Shared, serve};
 pub(crate) use speech::{encode_message, terms};

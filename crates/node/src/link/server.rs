@@ -42,6 +42,10 @@ impl Shared {
             next_link: AtomicU64::new(0),
         }
     }
+
+    pub(crate) fn next_link(&self) -> LinkId {
+        LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// Accepts connections until `stop` changes; at most `connections_max` at a time.
@@ -129,7 +133,7 @@ pub(crate) async fn run_link(
     shared: Arc<Shared>,
 ) {
     let (sender, receiver) = out_queue();
-    let id = LinkId(shared.next_link.fetch_add(1, Ordering::Relaxed));
+    let id = shared.next_link();
     let peer = facts.peer;
     let speech = Speech::new(Arc::clone(&facts), Arc::clone(&shared), sender.downgrade());
     let session = Session::new(

@@ -101,7 +101,7 @@ pub async fn fact(core: &CoreHandle, asset: AssetId, fact: VaultFact) {
     .unwrap();
 }
 
-async fn fund(core: &CoreHandle) {
+pub async fn fund(core: &CoreHandle) {
     admin(
         core,
         Admin::Found(Genesis {
