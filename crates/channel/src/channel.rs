@@ -102,7 +102,7 @@ pub struct Answer {
 }
 
 /// One side's view of a channel.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Channel {
     serial: ChannelSerial,
     incoming_lane: LaneId,
@@ -204,6 +204,25 @@ impl Channel {
             Phase::Open => true,
             Phase::Opening | Phase::Closing { .. } | Phase::Closed => false,
         }
+    }
+
+    /// True when a voucher taken at `now`, by the chain's clock, can still be redeemed before any close: none is
+    /// announced, or the time to answer it is not over; and the chain was heard of no longer than `unheard_max` ago. With
+    /// that and the margin within the close period, a notice that nobody heard of yet can be answered as well.
+    #[must_use]
+    pub fn may_take(
+        &self,
+        now: Timestamp,
+        heard_at: Timestamp,
+        unheard_max: Milliseconds,
+        policy: &ChannelPolicy,
+    ) -> bool {
+        let in_time = match self.phase() {
+            Phase::Open => true,
+            Phase::Closing { deadline } => now <= deadline.saturating_sub(policy.answer_margin),
+            Phase::Opening | Phase::Closed => false,
+        };
+        in_time && now <= heard_at.saturating_add(unheard_max)
     }
 
     /// Absorbs that the opening reached its depth.

@@ -123,7 +123,7 @@ pub trait Signable {
 }
 
 /// Promises a lane's payee a cumulative amount; signed by the lane's payer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Voucher {
     /// The channel.
     pub serial: ChannelSerial,

@@ -5,7 +5,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, Timestamp};
 
 /// An announced lowering of a ceiling, executable from its deadline on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Lowering {
     /// The ceiling once the lowering is executed.
     pub ceiling: Amount,
@@ -55,14 +55,18 @@ pub enum VoucherRefusal {
 
 /// One lane of a channel, from payer to payee.
 ///
-/// All four numbers are cumulative over the channel's life. Raises and payouts are absorbed at finality
+/// All numbers are cumulative over the channel's life. Raises and payouts are absorbed at finality
 /// depth, an announced lowering as soon as it is seen: each side errs towards less.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Lane {
     ceiling: Amount,
     paid: Amount,
     promised: Amount,
     lowering: Option<Lowering>,
+    /// The lowering announced before it: executed, or the vault would not have taken another, and not final yet.
+    executed: Option<Lowering>,
+    /// Up to where the highest voucher counts when a replaced key signed it.
+    replaced: Option<Amount>,
 }
 
 impl Lane {
@@ -93,10 +97,15 @@ impl Lane {
     /// The largest cumulative amount that is guaranteed: min(current, max(announced, paid)).
     #[must_use]
     pub fn usable_ceiling(&self) -> Amount {
-        let announced = self
-            .lowering
-            .map_or(Amount::MAX, |lowering| lowering.ceiling.max(self.paid));
-        self.ceiling.min(announced)
+        let announced = [self.lowering, self.executed].into_iter().flatten();
+        announced
+            .map(|lowering| lowering.ceiling.max(self.paid))
+            .fold(self.ceiling, Amount::min)
+    }
+
+    /// What the highest voucher is good for while the ceiling is no matter.
+    fn valid(&self) -> Amount {
+        self.promised.min(self.replaced.unwrap_or(Amount::MAX))
     }
 
     /// What the ceiling still guarantees beyond the highest voucher.
@@ -114,20 +123,20 @@ impl Lane {
     /// What the highest voucher secures, cumulative: the part within the guaranteed ceiling.
     #[must_use]
     pub fn secured(&self) -> Amount {
-        self.promised.min(self.usable_ceiling())
+        self.valid().min(self.usable_ceiling())
     }
 
     /// What redeeming the highest voucher pays now: min(amount, ceiling) − paid.
     #[must_use]
     pub fn redeemable(&self) -> Amount {
-        self.promised.min(self.ceiling).saturating_sub(self.paid)
+        self.valid().min(self.ceiling).saturating_sub(self.paid)
     }
 
     /// What of [`Lane::redeemable`] is lost unless it is redeemed before the announced lowering.
     #[must_use]
     pub fn endangered(&self) -> Amount {
         let kept = self.usable_ceiling();
-        self.promised.min(self.ceiling).saturating_sub(kept)
+        self.valid().min(self.ceiling).saturating_sub(kept)
     }
 
     /// Whether the payer may sign a voucher for the cumulative `amount`.
@@ -165,11 +174,9 @@ impl Lane {
     /// # Errors
     /// When the voucher held is at least as large.
     pub fn may_hold(&self, amount: Amount) -> Result<(), VoucherRefusal> {
-        if amount <= self.promised {
-            return Err(VoucherRefusal::NotGrowing {
-                amount,
-                held: self.promised,
-            });
+        let held = self.valid();
+        if amount <= held {
+            return Err(VoucherRefusal::NotGrowing { amount, held });
         }
         Ok(())
     }
@@ -177,7 +184,9 @@ impl Lane {
     /// Absorbs that the payee holds a voucher for `amount`; gives what is secured beyond what was before.
     pub fn hold(&mut self, amount: Amount) -> Amount {
         let before = self.secured();
-        self.promised = self.promised.max(amount);
+        if amount > self.valid() {
+            (self.promised, self.replaced) = (amount, None);
+        }
         self.secured().saturating_sub(before)
     }
 
@@ -186,19 +195,23 @@ impl Lane {
         self.ceiling = ceiling;
     }
 
-    /// Absorbs an announced lowering, at any depth.
+    /// Absorbs an announced lowering, at any depth. One that still stood was executed, and counts until that is final.
     pub fn lowering_announced(&mut self, lowering: Lowering) {
-        self.lowering = Some(lowering);
+        if self.lowering != Some(lowering) {
+            self.executed = self.lowering.replace(lowering);
+        }
     }
 
-    /// Absorbs that the announcement was withdrawn, or dropped by a reorg.
+    /// Absorbs that the announcement was withdrawn, or dropped by a reorg; what it had replaced stands again.
     pub fn lowering_withdrawn(&mut self) {
-        self.lowering = None;
+        self.lowering = self.executed.take();
     }
 
-    /// Absorbs that the announced lowering was executed, and the ceiling now is `ceiling`.
+    /// Absorbs that the oldest announced lowering was executed, and the ceiling now is `ceiling`.
     pub fn lowered(&mut self, ceiling: Amount) {
-        self.lowering = None;
+        if self.executed.take().is_none() {
+            self.lowering = None;
+        }
         self.ceiling = ceiling;
     }
 
@@ -209,7 +222,7 @@ impl Lane {
 
     /// Absorbs that what is held was signed by a replaced key: it stays redeemable, but no later raise covers it.
     pub(crate) fn signer_replaced(&mut self) {
-        self.promised = self.promised.min(self.ceiling);
+        self.replaced = Some(self.valid().min(self.ceiling));
     }
 
     /// Absorbs what the chain has paid in all, at finality depth.
@@ -221,7 +234,10 @@ impl Lane {
     pub fn net_off(&mut self, netted: Amount) {
         self.ceiling = self.ceiling.saturating_add(netted);
         self.paid = self.paid.saturating_add(netted);
-        if let Some(lowering) = &mut self.lowering {
+        for lowering in [&mut self.lowering, &mut self.executed]
+            .into_iter()
+            .flatten()
+        {
             lowering.ceiling = lowering.ceiling.saturating_add(netted);
         }
     }

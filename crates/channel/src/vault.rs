@@ -46,7 +46,7 @@ pub struct Raise {
 }
 
 /// A voucher with its payer's signature.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, BorshSerialize, BorshDeserialize)]
 pub struct SignedVoucher {
     /// The voucher.
     pub voucher: Voucher,
@@ -165,7 +165,7 @@ pub enum VaultRequest {
 }
 
 /// Something that a vault reports to have happened. Ceilings and paids are cumulative, in base units.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, BorshSerialize, BorshDeserialize)]
 #[expect(
     missing_docs,
     reason = "the fields are those of the contract's events, told there"

@@ -163,6 +163,72 @@ fn a_raise_after_a_key_change_does_not_cover_what_the_old_key_signed_too_much() 
     );
 }
 
+// The model walked here: a second lowering, and the reorg that dropped it, made the first one forgotten.
+#[test]
+fn a_second_lowering_hides_the_first_neither_before_that_is_final_nor_after_a_reorg() {
+    let lowering = |ceiling, deadline| Lowering {
+        ceiling: units(ceiling),
+        deadline: Timestamp::new(deadline),
+    };
+    let mut lane = Lane::default();
+    lane.ceiling_is(units(100));
+    lane.lowering_announced(lowering(10, 9));
+    lane.lowering_announced(lowering(10, 9));
+    lane.lowering_announced(lowering(40, 20));
+    assert_eq!(lane.usable_ceiling(), units(10), "the first is not final");
+    let mut dropped = lane;
+    dropped.lowering_withdrawn();
+    assert_eq!(dropped.usable_ceiling(), units(10), "the first stands");
+    dropped.lowered(units(10));
+    assert_eq!((dropped.ceiling(), dropped.lowering()), (units(10), None));
+    lane.lowered(units(10));
+    lane.ceiling_is(units(60));
+    assert_eq!(lane.usable_ceiling(), units(40), "the second goes on");
+    lane.lowered(units(40));
+    assert_eq!((lane.ceiling(), lane.lowering()), (units(40), None));
+}
+
+// The model walked here: after a key change the step named less than the voucher says, which no signature fits.
+#[test]
+fn a_redemption_names_the_voucher_held_also_when_a_replaced_key_signed_too_much() {
+    let mut channel = channel(100, 150);
+    channel.key_changed(Address::new([2; 20]));
+    channel.close_announced(Timestamp::new(10_000));
+    let Step::Redeem { amount, .. } = channel.next_step(Timestamp::new(1), &POLICY) else {
+        panic!("a hundred are at stake")
+    };
+    assert_eq!(amount, units(150));
+    assert_eq!(channel.incoming.redeemable(), units(100));
+    channel.incoming.ceiling_is(units(500));
+    channel.incoming.hold(units(120));
+    assert_eq!(
+        (channel.incoming.promised(), channel.incoming.redeemable()),
+        (units(120), units(120)),
+        "the new key's own voucher takes its place"
+    );
+}
+
+#[test]
+fn a_voucher_is_taken_while_it_can_be_redeemed_and_not_a_moment_later() {
+    let unheard_max = Milliseconds::new(3_000);
+    let takes = |channel: &Channel, now, heard_at| {
+        let (now, heard_at) = (Timestamp::new(now), Timestamp::new(heard_at));
+        channel.may_take(now, heard_at, unheard_max, &POLICY)
+    };
+    let opening = Channel::new(ChannelSerial::new(7), LaneId::Peer, Address::new([1; 20]));
+    assert!(!takes(&opening, 0, 0));
+    let mut channel = channel(100, 0);
+    assert!(takes(&channel, 5_000, 2_000));
+    assert!(!takes(&channel, 5_001, 2_000), "the chain is silent");
+    channel.close_announced(Timestamp::new(10_000));
+    assert!(takes(&channel, 9_400, 9_000));
+    assert!(!takes(&channel, 9_401, 9_000), "the answer is due");
+    channel.close_withdrawn();
+    assert!(takes(&channel, 9_401, 9_000));
+    channel.closed();
+    assert!(!takes(&channel, 9_401, 9_000));
+}
+
 #[test]
 fn a_close_notice_is_answered_at_once_and_then_finished() {
     let mut channel = channel(100, 80);
@@ -360,23 +426,20 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// Books of one lane kept the long way round, by a chain that knows nothing of `Lane`.
+/// Books of one lane kept the long way round, by a chain that knows nothing of `Lane`. Of several announcements all but
+/// the last are executed and not final: the vault takes one at a time.
 #[derive(Default)]
 struct NaiveLane {
     ceiling: u64,
-    announced: Option<u64>,
+    announced: Vec<u64>,
     paid: u64,
     signed: Vec<u64>,
 }
 
 impl NaiveLane {
     fn covered(&self) -> u64 {
-        let announced = self.announced.map(|to| to.max(self.paid));
-        announced
-            .into_iter()
-            .chain([self.ceiling])
-            .min()
-            .unwrap_or(0)
+        let announced = self.announced.iter().map(|to| to.max(&self.paid));
+        announced.copied().chain([self.ceiling]).min().unwrap_or(0)
     }
 }
 
@@ -386,7 +449,7 @@ proptest! {
     fn whatever_happens_each_signature_is_covered_when_made_and_larger_than_the_last(
         deeds in prop::collection::vec(deed(), 1..60)
     ) {
-        let (mut lane, mut naive) = (Lane::default(), NaiveLane::default());
+        let (mut lane, mut naive, mut deadline) = (Lane::default(), NaiveLane::default(), 0);
         for deed in deeds {
             match deed {
                 Deed::Raise(by) => {
@@ -394,15 +457,19 @@ proptest! {
                     lane.ceiling_is(Amount::from(naive.ceiling));
                 }
                 Deed::Announce(to) => {
-                    naive.announced = Some(to);
-                    lane.lowering_announced(Lowering { ceiling: Amount::from(to), deadline: Timestamp::new(1) });
+                    if naive.announced.len() < 2 {
+                        deadline += 1;
+                        naive.announced.push(to);
+                        lane.lowering_announced(Lowering { ceiling: Amount::from(to), deadline: Timestamp::new(deadline) });
+                    }
                 }
                 Deed::Withdraw => {
-                    naive.announced = None;
+                    naive.announced.pop();
                     lane.lowering_withdrawn();
                 }
                 Deed::Execute => {
-                    if let Some(to) = naive.announced.take() {
+                    if !naive.announced.is_empty() {
+                        let to = naive.announced.remove(0);
                         naive.ceiling = naive.ceiling.min(to.max(naive.paid));
                         lane.lowered(Amount::from(naive.ceiling));
                     }
@@ -425,7 +492,7 @@ proptest! {
                 Deed::NetOff(by) => {
                     naive.ceiling += by;
                     naive.paid += by;
-                    naive.announced = naive.announced.map(|to| to + by);
+                    naive.announced.iter_mut().for_each(|to| *to += by);
                     lane.net_off(Amount::from(by));
                 }
             }

@@ -11,7 +11,7 @@ use forebay_channel::{
     Step, Terms, Verified, Voucher,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
-use forebay_quantity::{Amount, ChannelSerial, EffectId, Timestamp};
+use forebay_quantity::{Amount, ChannelSerial, EffectId, Milliseconds, Timestamp};
 
 use super::event::Event;
 use super::reply::{fulfill, reject};
@@ -34,6 +34,9 @@ const SAY_AGAIN_MS: u64 = 2_000;
 const BARE_WAIT_MS: u64 = 5_000;
 /// Before its expiry by this much it is passed on without.
 const BARE_MARGIN_MS: u64 = 1_000;
+/// The pool's vouchers secure nothing while the chain was not heard of for longer: with the answer margin well within any
+/// close period, so that a notice nobody heard of yet can still be answered.
+const UNHEARD_MAX: Milliseconds = Milliseconds::from_seconds(2 * 3_600);
 /// A failed transaction is tried again after this long.
 const RETRY_MS: u64 = 30_000;
 
@@ -273,7 +276,7 @@ impl Core {
                 serial,
                 amount,
                 signature,
-            } => self.take_voucher(serial, amount, signature),
+            } => self.take_voucher(now, serial, amount, signature),
             PeerMessage::VoucherHeld {
                 serial,
                 secured,
@@ -723,6 +726,13 @@ impl Core {
         if self.state.incoming.len() >= IN_FLIGHT_MAX {
             return Some((ErrorCode::T03ConnectorBusy, "too many packets in flight"));
         }
+        let channel = self.state.channel.as_ref();
+        let has_channel = channel.is_some_and(|channel| channel.phase() != Phase::Closed);
+        let is_late = has_channel && !self.may_take(now);
+        if view.amount > 0 && is_late {
+            let text = "the channel closes, or the chain is silent: too late to redeem what would pay for this";
+            return Some((ErrorCode::T04InsufficientLiquidity, text));
+        }
         let exposed = self
             .state
             .unpaid()
@@ -736,6 +746,14 @@ impl Core {
             ));
         }
         None
+    }
+
+    /// Whether a voucher of the pool can still be redeemed before any close, announced or not heard of yet.
+    fn may_take(&self, now: Timestamp) -> bool {
+        let now = now.max(self.chain_now);
+        self.state.channel.as_ref().is_some_and(|channel| {
+            channel.may_take(now, self.chain_now, UNHEARD_MAX, &self.policy.channel)
+        })
     }
 
     fn software_fulfill(
@@ -779,8 +797,14 @@ impl Core {
         self.effects.push(Effect::AnswerPool(request, answer));
     }
 
-    fn take_voucher(&mut self, serial: ChannelSerial, amount: Amount, signature: [u8; 64]) {
-        let refused = self.hold_voucher(serial, amount, signature).err();
+    fn take_voucher(
+        &mut self,
+        now: Timestamp,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) {
+        let refused = self.hold_voucher(now, serial, amount, signature).err();
         let secured = self
             .state
             .channel
@@ -795,6 +819,7 @@ impl Core {
 
     fn hold_voucher(
         &mut self,
+        now: Timestamp,
         serial: ChannelSerial,
         amount: Amount,
         signature: [u8; 64],
@@ -823,6 +848,9 @@ impl Core {
         channel
             .accept_voucher(&signed)
             .map_err(|why| format!("{why:?}"))?;
+        if !self.may_take(now) {
+            return Err("the channel closes, or the chain is silent: too late to redeem it".into());
+        }
         self.record(Event::VoucherHeld { amount, signature });
         Ok(())
     }

@@ -487,6 +487,51 @@ fn vouchers_are_redeemed_at_the_threshold_on_a_notice_and_on_command() {
     assert_eq!(world.fact_at(close, Finality::Seen), "redeem 600", "[I13]");
 }
 
+// The model walked here: a voucher taken when the close could already be executed was counted and never paid.
+#[test]
+fn a_voucher_or_packet_too_late_to_be_redeemed_before_a_close_is_refused() {
+    let mut world = World::ready();
+    world.raised(1_000);
+    let margin = world.policy.channel.answer_margin;
+    let deadline = Timestamp(world.now.0 + 2_000).saturating_add(margin);
+    let close = VaultFact::CloseStarted {
+        serial: SERIAL,
+        by: Address::ZERO,
+        deadline,
+    };
+    world.fact_at(close, Finality::Seen);
+    world.now = deadline.saturating_sub(margin);
+    assert_eq!(world.pool_pays(50), "held 50, redeem 50", "just in time");
+    assert_eq!(world.pool_sends(1, 31), "deliver 1");
+    world.now = Timestamp(world.now.0 + 1);
+    assert_eq!(world.pool_pays(60), "held 50 refused");
+    assert_eq!(world.pool_sends(2, 1), "to pool 2 T04");
+    assert_eq!(world.pool_sends(3, 0), "deliver 3", "nothing is at stake");
+}
+
+// The model walked here: a payee that had not looked at the chain took vouchers behind an announced close.
+#[test]
+fn a_voucher_is_refused_while_the_chain_is_silent_for_too_long() {
+    let mut world = World::ready();
+    world.raised(1_000);
+    let head = |time| {
+        Command::Chain(VaultObservation::Head(Head {
+            latest: BlockHeight::new(6),
+            time,
+            safe: BlockHeight::new(6),
+            finalized: BlockHeight::new(6),
+        }))
+    };
+    let heard_at = Timestamp(1_000_000_000);
+    world.run(head(heard_at));
+    world.now = Timestamp(heard_at.0 + 2 * 3_600_000);
+    assert_eq!(world.pool_pays(50), "held 50");
+    world.now = Timestamp(world.now.0 + 1);
+    assert_eq!(world.pool_pays(60), "held 50 refused");
+    world.run(head(world.now));
+    assert_eq!(world.pool_pays(60), "held 60");
+}
+
 #[test]
 fn the_threshold_alone_redeems() {
     let mut world = World::ready();
