@@ -59,6 +59,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
         run: product::crash,
     },
     Subcommand {
+        name: "model",
+        about: "walk through all that a channel's parties can do, deeper than the tests: --depth N",
+        run: product::model,
+    },
+    Subcommand {
         name: "contracts",
         about: "build|gas: write the artifacts or the gas snapshots of the contracts; check: compare both, test",
         run: contracts::run,

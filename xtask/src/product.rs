@@ -24,6 +24,11 @@ const SIMULATOR: Program = Program {
     binary: "forebay-sim",
 };
 
+const MODEL: Program = Program {
+    package: "forebay-model",
+    binary: "forebay-model",
+};
+
 /// Sets up, builds `forebay`, runs `forebay demo`.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
@@ -40,6 +45,13 @@ pub(crate) fn crash(arguments: &[String]) -> Result<()> {
 /// Runs seeds of the simulated world.
 pub(crate) fn sim(arguments: &[String]) -> Result<()> {
     run(&SIMULATOR, "sim", arguments)
+}
+
+/// Walks through a channel's mixed world, as deep as it is told.
+pub(crate) fn model(arguments: &[String]) -> Result<()> {
+    build(&MODEL)?;
+    let mut command = Command::new(folder_of_binaries()?.join(MODEL.binary));
+    run_command(command.args(arguments))
 }
 
 /// Runs a saved failure of the simulator again.

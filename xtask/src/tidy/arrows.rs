@@ -90,6 +90,11 @@ pub(crate) const TABLE: &[Arrows] = &[
         "crates/adapter-suite",
         &[QUANTITY, "forebay-channel"],
     ),
+    outer(
+        "forebay-model",
+        "crates/model",
+        &[QUANTITY, "forebay-channel"],
+    ),
     outer("xtask", "xtask", &[]),
 ];
 

@@ -175,7 +175,12 @@ fn check_section(
 }
 
 /// Crates whose whole purpose is to test the others.
-const TEST_CRATES: &[&str] = &["crates/sim/", "crates/adapter-suite/", "xtask/"];
+const TEST_CRATES: &[&str] = &[
+    "crates/sim/",
+    "crates/model/",
+    "crates/adapter-suite/",
+    "xtask/",
+];
 
 fn is_code(source: &Source) -> bool {
     source.has_ending(&["rs", "sol"]) && !source.path.starts_with("xtask/")
