@@ -1,15 +1,15 @@
 'use strict'
-// A STREAM server behind a BTP link: prints where to pay as one JSON line, then one line with its total whenever a
+// A STREAM server behind a link: prints where to pay as one JSON line, then one line with its total whenever a
 // connection ends, and a last one when it is asked to stop (SIGTERM, or its standard input closes).
-//   node stream-receive.cjs <btp url, btp+ws://:token@host:port>
+//   node stream-receive.cjs <endpoint, see plugin.cjs>
 require('./node20-shim.cjs')
-const PluginBtp = require('ilp-plugin-btp')
 const { createServer } = require('ilp-protocol-stream')
+const open = require('./plugin.cjs')
 
 const say = (object) => process.stdout.write(JSON.stringify(object) + '\n')
 
 async function main () {
-  const plugin = new PluginBtp({ server: process.argv[2], reconnectInterval: 500 })
+  const plugin = open(process.argv[2])
   await plugin.connect()
   const server = await createServer({ plugin })
   let received = 0n

@@ -1,10 +1,10 @@
 'use strict'
-// Pays an amount by STREAM over a BTP link. When a connection dies, as it does on a lost link or an R00, or stands still,
+// Pays an amount by STREAM over a link. When a connection dies, as it does on a lost link or an R00, or stands still,
 // as it does on a fulfill whose data was lost, a new one pays the rest. Prints its running total on each line fed to its standard input, and at the end.
-//   node stream-send.cjs <btp url> <destination account> <shared secret, base64> <amount>
+//   node stream-send.cjs <endpoint, see plugin.cjs> <destination account> <shared secret, base64> <amount>
 require('./node20-shim.cjs')
-const PluginBtp = require('ilp-plugin-btp')
 const { createConnection } = require('ilp-protocol-stream')
+const open = require('./plugin.cjs')
 
 const say = (object) => process.stdout.write(JSON.stringify(object) + '\n')
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -25,7 +25,7 @@ const sent = () => done + (current ? BigInt(current.totalSent) : 0n)
 async function payRest () {
   connections += 1
   // A STREAM connection takes its plugin along when it ends.
-  const plugin = new PluginBtp({ server: url, reconnectInterval: 500 })
+  const plugin = open(url)
   await plugin.connect()
   const connection = await createConnection({
     plugin,

@@ -102,14 +102,6 @@ async fn take(
     Ok(response)
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// A pool with Alice and Bob that takes packets by HTTP, and calls those named here.
 async fn pool(folder: &Path, uplinks: Vec<HttpUplink>) -> RunningNode {
     let port = free_port();

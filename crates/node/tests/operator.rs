@@ -84,6 +84,62 @@ async fn the_operator_reads_and_changes_accounts_with_the_token_alone_and_each_c
     node.stop().await;
 }
 
+#[tokio::test]
+async fn the_operator_says_what_a_peer_is_and_sees_where_packets_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let token = std::fs::read_to_string(folder.path().join(forebay_api::TOKEN_FILE)).unwrap();
+    let put = |key: &'static str, name: &str, body: &'static str| {
+        let path = format!("/v1/peers/{name}/relation");
+        let (node, token) = (&node, &token);
+        async move { ask(node, token, Method::PUT, &path, key, body).await }
+    };
+    let related = r#"{"kind":"parent","routes":"both","debt_max":"7"}"#;
+    let first = "00000000000000000000000000000001";
+    let (status, text) = put(first, "bob", related).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let bob: forebay_api::Peer = serde_json::from_str(&text).unwrap();
+    let expected = forebay_api::Relation {
+        kind: forebay_api::RelationKind::Parent,
+        routes: forebay_api::Routes::Both,
+        debt_max: forebay_quantity::Amount::new(7).into(),
+    };
+    assert_eq!(bob.relation, expected);
+    let refused = [
+        ("00000000000000000000000000000002", "alice", related, 422),
+        (
+            "00000000000000000000000000000003",
+            "alice",
+            r#"{"kind":"aunt"}"#,
+            400,
+        ),
+        ("00000000000000000000000000000004", "nobody", related, 404),
+    ];
+    for (key, name, body, expected) in refused {
+        assert_eq!(
+            put(key, name, body).await.0.as_u16(),
+            expected,
+            "{name} {body}"
+        );
+    }
+    let route = r#"{"prefix":"test.elsewhere","peer":"alice"}"#;
+    let key = "00000000000000000000000000000005";
+    let (status, text) = ask(&node, &token, Method::POST, "/v1/routes", key, route).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    // The parent's route is learned in the round after.
+    let (_, text) = ask(&node, &token, Method::GET, "/v1/routes", "", "").await;
+    let routes: Vec<forebay_api::RouteView> = serde_json::from_str(&text).unwrap();
+    let routes: Vec<_> = routes
+        .iter()
+        .map(|route| (route.prefix.as_str(), route.peer.as_str(), route.learned))
+        .collect();
+    assert_eq!(
+        routes,
+        [("test.elsewhere", "alice", false), ("test", "bob", true)]
+    );
+    node.stop().await;
+}
+
 /// Answers every request with the same body.
 async fn source(body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,8 @@
 //! A pool of two assets with a sender and a receiver, and a BTP client to be either.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod pools;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +48,12 @@ pub fn now() -> Timestamp {
         )
         .unwrap(),
     )
+}
+
+/// A port of this machine that is free now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 pub fn keys() -> Keys {
