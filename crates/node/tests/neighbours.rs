@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::pools::{BOTH_WAYS, Pool, RECEIVER, uplink};
 use common::*;
 use forebay_ilp::ErrorCode;
+use forebay_node::{HttpMode, HttpUplink};
 use forebay_pool::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,6 +81,15 @@ async fn a_packet_crosses_three_pools_that_told_each_other_their_routes() {
         assert_eq!(refused, full, "packet {id}");
     }
 
+    // After a restart, what was learned is asked for anew, and the debts are the same.
+    let debts = (b.balance(0).await, b.balance(1).await);
+    let b = b.restart().await;
+    b.waits_for("test.a", Some("a")).await;
+    b.waits_for("test.c", Some("c")).await;
+    a.waits_for("test.c", Some("b")).await;
+    c.waits_for("test.a", Some("b")).await;
+    assert_eq!((b.balance(0).await, b.balance(1).await), debts);
+
     // B is gone: what it told is forgotten, and its neighbours answer for themselves.
     b.node.stop().await;
     a.waits_for("test.c", None).await;
@@ -142,4 +152,68 @@ async fn a_pool_below_another_sends_there_what_it_does_not_know() {
     assert_eq!((code, by.as_str()), (ErrorCode::F02Unreachable, "test.top"));
     low.node.stop().await;
     top.node.stop().await;
+}
+
+/// Pools that call each other by HTTP: A's account with B is named b there, and the other way round.
+async fn calling(mode: HttpMode) {
+    let ports = [free_port(), free_port()];
+    let start = |own: usize, accounts| async move {
+        let names = ["a", "b"];
+        let (name, other) = (names[own], names[1 - own]);
+        Pool::start_with(&format!("test.{name}"), accounts, |config| {
+            config.http_listen = Some(([127, 0, 0, 1], ports[own]).into());
+            config.http_url = Some(format!("http://127.0.0.1:{}/ilp", ports[own]));
+            config.http_uplinks = vec![HttpUplink {
+                peer: other.into(),
+                url: format!("http://127.0.0.1:{}/ilp", ports[1 - own]),
+                token: name.into(),
+                mode,
+            }];
+        })
+        .await
+    };
+    let a_accounts = [
+        ("b", 9_000_000, BOTH_WAYS),
+        ("buyer", 9_000_000, Relation::CHILD),
+    ];
+    let b_accounts = [("a", 9_000_000, BOTH_WAYS), ("shop", 0, RECEIVER)];
+    let a = start(0, &a_accounts).await;
+    let b = start(1, &b_accounts).await;
+    a.waits_for("test.b", Some("b")).await;
+    b.waits_for("test.a", Some("a")).await;
+    let mut buyer = Client::connect(a.node.btp_address(), "buyer").await;
+    let mut shop = Client::connect(b.node.btp_address(), "shop").await;
+    for id in 1..=3 {
+        buyer
+            .prepare_to("test.b.shop.till", id, 1_000_000, 20_000, b"hello")
+            .await;
+        let (at_shop, amount, _) = shop.hear_prepare().await;
+        assert_eq!(amount, 998_001);
+        shop.fulfill(at_shop, &PREIMAGE, b"thanks").await;
+        let data = b"thanks".to_vec();
+        assert_eq!(
+            buyer.hear().await,
+            Heard::Fulfill {
+                id,
+                preimage: PREIMAGE,
+                data
+            }
+        );
+    }
+    assert_eq!(
+        (a.balance(0).await, b.balance(0).await),
+        ((2_997_000, 0), (0, 2_997_000))
+    );
+    a.node.stop().await;
+    b.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pools_exchange_routes_and_packets_by_http_answered_in_the_response() {
+    calling(HttpMode::Sync).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pools_exchange_routes_and_packets_by_http_answered_by_requests() {
+    calling(HttpMode::Async).await;
 }

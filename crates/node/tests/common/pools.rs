@@ -1,18 +1,20 @@
 //! Pools of one asset, related to each other.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use forebay_node::{Config, Keys, Node, RunningNode, Uplink};
+use forebay_node::{Config, Node, RunningNode, Uplink};
 use forebay_pool::*;
 use forebay_quantity::*;
 use sha2::{Digest, Sha256};
 
-use super::{admin, config, definition, keys, peer_policy, policy};
+use super::{admin, config, definition, free_port, keys, peer_policy, policy};
 
 /// A pool that counts dollars alone, at its own address.
 pub struct Pool {
     pub node: RunningNode,
-    _folder: tempfile::TempDir,
+    config: Config,
+    folder: tempfile::TempDir,
 }
 
 pub const BOTH_WAYS: Relation = Relation {
@@ -56,8 +58,9 @@ impl Pool {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(folder.path());
         configure(&mut config);
-        let Keys { pool } = keys();
-        let node = Node::start(config, Keys { pool }).await.unwrap();
+        // A restart finds the same port.
+        config.btp_listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let node = Node::start(config.clone(), keys()).await.unwrap();
         let core = node.core();
         let founded = Genesis {
             operator: address.into(),
@@ -75,8 +78,16 @@ impl Pool {
         }
         Self {
             node,
-            _folder: folder,
+            config,
+            folder,
         }
+    }
+
+    /// Stops the pool and starts it again on what it left behind.
+    pub async fn restart(self) -> Self {
+        self.node.stop().await;
+        let node = Node::start(self.config.clone(), keys()).await.unwrap();
+        Self { node, ..self }
     }
 
     /// Where the pool would send packets to a prefix, once it is as expected.

@@ -71,25 +71,27 @@ fn sorted(one: usize, other: usize) -> (usize, usize) {
     (one.min(other), one.max(other))
 }
 
+/// The exchange of a pool that has started for the `life`th time.
+fn started(pool: usize, size: usize, life: u64) -> RouteExchange {
+    let everything = Relation {
+        kind: RelationKind::Peer,
+        sends_routes: true,
+        receives_routes: true,
+        debt_max: Amount::ZERO,
+    };
+    let mut secret = [u8::try_from(pool).unwrap(); 32];
+    secret[..8].copy_from_slice(&life.to_le_bytes());
+    let mut exchange = RouteExchange::new(address(pool).parse().unwrap(), secret);
+    for other in (0..size).filter(|other| *other != pool) {
+        exchange.relate(Timestamp(0), peer(other), Some(everything));
+    }
+    exchange
+}
+
 impl Network {
     fn new(size: usize, seed: u64) -> Self {
-        let everything = Relation {
-            kind: RelationKind::Peer,
-            sends_routes: true,
-            receives_routes: true,
-            debt_max: Amount::ZERO,
-        };
-        let mut pools = Vec::new();
-        for pool in 0..size {
-            let own = address(pool).parse().unwrap();
-            let mut exchange = RouteExchange::new(own, [u8::try_from(pool).unwrap() + 1; 32]);
-            for other in (0..size).filter(|other| *other != pool) {
-                exchange.relate(Timestamp(0), peer(other), Some(everything));
-            }
-            pools.push(exchange);
-        }
         Self {
-            pools,
+            pools: (0..size).map(|pool| started(pool, size, 0)).collect(),
             hops: vec![BTreeMap::new(); size],
             links: BTreeSet::new(),
             lives: BTreeMap::new(),
@@ -117,6 +119,22 @@ impl Network {
             let now = Timestamp(self.now);
             self.pools[one].link_down(now, peer(other));
             self.pools[other].link_down(now, peer(one));
+        }
+    }
+
+    /// The pool forgets all it learned, and its links open again.
+    fn restart(&mut self, pool: usize) {
+        let linked = self.links.iter();
+        let linked = linked.filter(|(one, other)| *one == pool || *other == pool);
+        let linked: Vec<_> = linked.copied().collect();
+        for (one, other) in &linked {
+            self.cut(*one, *other);
+        }
+        self.serial += 1;
+        self.pools[pool] = started(pool, self.pools.len(), self.serial);
+        self.hops[pool].clear();
+        for (one, other) in linked {
+            self.connect(one, other);
         }
     }
 
@@ -337,16 +355,17 @@ fn a_partition_forgets_the_other_side_and_a_healed_one_finds_it_again() {
 }
 
 #[test]
-fn lost_messages_and_flapping_links_end_in_the_shortest_ways_all_the_same() {
+fn lost_messages_flapping_links_and_restarts_end_in_the_shortest_ways_all_the_same() {
     for seed in 0..12 {
         let mut network = Network::new(6, 1_000 + seed);
         network.loss_percent = 20;
         for _ in 0..120 {
             let one = usize::try_from(network.random.below(6)).unwrap();
             let other = usize::try_from(network.random.below(6)).unwrap();
-            match network.random.chance(55) {
-                true => network.connect(one, other),
-                false => network.cut(one, other),
+            match network.random.below(20) {
+                0 => network.restart(one),
+                1..=11 => network.connect(one, other),
+                _ => network.cut(one, other),
             }
             network.run(500);
         }

@@ -533,3 +533,104 @@ fn who_missed_forgotten_withdrawals_is_told_all_anew() {
         "nothing that is gone, and all that is there"
     );
 }
+
+/// Whatever neighbours tell: nothing of ours is taken from us, nothing passes its bound, and what we tell can be read.
+#[test]
+fn neighbours_that_say_anything_at_all_do_no_harm() {
+    let mut state = 7_u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    let prefixes = [
+        "",
+        "test",
+        "test.pool",
+        "test.pool.x",
+        "test.a",
+        "test.a.b",
+        "test.b",
+        "g.a",
+    ];
+    let hops = [
+        "test.pool",
+        "test.a",
+        "test.b",
+        "test.c",
+        "g.a",
+        "test.pool.x",
+    ];
+    let epochs = [0, 1, 2, 3, 1_000, u32::MAX - 1, u32::MAX];
+    let mut pool = Pool::peers();
+    for _ in 0..20_000 {
+        let peer = [ANN, BEN, EVE][usize::try_from(random(3)).unwrap()];
+        let mut some = |list: &[&'static str], most: u64| -> Vec<&'static str> {
+            let count = random(most);
+            let places = (0..count).map(|_| random(list.len() as u64));
+            places
+                .map(|place| list[usize::try_from(place).unwrap()])
+                .collect()
+        };
+        let paths: Vec<_> = (0..3).map(|_| some(&hops, 5)).collect();
+        let (told, withdrawn) = (some(&prefixes, 4), some(&prefixes, 3));
+        let routes: Vec<_> = told
+            .iter()
+            .zip(&paths)
+            .map(|(told, path)| (*told, &path[..]))
+            .collect();
+        let mut ends: Vec<u32> = (0..3)
+            .map(|_| epochs[usize::try_from(random(7)).unwrap()])
+            .collect();
+        ends.sort_unstable();
+        let table = u8::try_from(random(3)).unwrap();
+        let hold_down_ms = epochs[usize::try_from(random(7)).unwrap()];
+        let span = Span {
+            current_epoch: ends[2],
+            to_epoch: ends[1],
+            hold_down_ms,
+            ..span((ends[0], ends[1]), table)
+        };
+        let taken = pool.hears_of(peer, span, &routes, &withdrawn);
+        assert_eq!(taken.is_err(), peer == EVE);
+        let known = epochs[usize::try_from(random(7)).unwrap()];
+        let ask = Control {
+            mode: Mode::Sync,
+            table: TableId([table; 16]),
+            epoch: known,
+        };
+        assert_eq!(pool.exchange.control(peer, &ask).is_err(), peer == EVE);
+        pool.now.0 += random(3_000);
+        pool.exchange.tick(pool.now);
+        while let Some((to, message)) = pool.exchange.poll(pool.now) {
+            let mut data = Vec::new();
+            message.encode(&mut data);
+            if let RouteMessage::Update(_) = message {
+                let told = UpdateView::parse(&data).unwrap();
+                assert!(
+                    told.routes()
+                        .all(|route| route.path().next().unwrap().as_str() == "test.pool")
+                );
+            }
+            pool.exchange
+                .answered(pool.now, to, message.kind(), random(4) > 0);
+        }
+    }
+    for (prefix, hop, path) in pool.exchange.learned() {
+        assert!(
+            [&b"test.a"[..], b"test.a.b", b"test.b"].contains(&prefix),
+            "{prefix:?}"
+        );
+        assert!(hop != EVE && path.iter().all(|hop| hop.to_string() != "test.pool"));
+    }
+    assert!(
+        pool.changes.len() > 100,
+        "{} changes: nothing was reached",
+        pool.changes.len()
+    );
+    assert!(
+        pool.tells(BEN).contains(&("test.pool".to_owned(), 1)),
+        "our own address stays"
+    );
+}
