@@ -19,6 +19,9 @@ const TYPES = {
   MarkDown: [['uint128', 'index'], ['uint64', 'nonce'], ['uint40', 'validUntil']],
 };
 
+// What only a pool and a peer show each other; no contract reads it.
+const OFF_CHAIN_TYPES = { PeerKeys: [['address', 'signer'], ['address', 'payout']] };
+
 // Test keys: keccak256 of a text, so that everybody sees that they guard nothing.
 const keys = Object.fromEntries(['pool', 'peer', 'operator', 'member'].map((name) => {
   const privateKey = id(`forebay test key: ${name}`);
@@ -57,7 +60,16 @@ const MESSAGES = [
   ['MarkDown', 'member', { index: U128, nonce: U64, validUntil: U40 }],
 ];
 
-const fields = (type) => ({ [type]: TYPES[type].map(([t, name]) => ({ type: t, name })) });
+const OFF_CHAIN_MESSAGES = [
+  ['PeerKeys', 'peer', { signer: keys.peer.address, payout: '0x4444444444444444444444444444444444444444' }],
+];
+
+const shape = (type) => TYPES[type] ?? OFF_CHAIN_TYPES[type];
+const fields = (type) => ({ [type]: shape(type).map(([t, name]) => ({ type: t, name })) });
+const named = (types) => Object.fromEntries(Object.keys(types).map((type) => {
+  const encodeType = TypedDataEncoder.from(fields(type)).encodeType(type);
+  return [type, { encodeType, typehash: id(encodeType) }];
+}));
 const plain = (value) => (typeof value === 'bigint' ? value.toString() : value.toLowerCase());
 
 async function vector(type, signer, message, domain) {
@@ -70,7 +82,7 @@ async function vector(type, signer, message, domain) {
     type,
     chainId: domain.chainId.toString(),
     contract: domain.verifyingContract.toLowerCase(),
-    message: Object.fromEntries(TYPES[type].map(([, name]) => [name, plain(message[name])])),
+    message: Object.fromEntries(shape(type).map(([, name]) => [name, plain(message[name])])),
     structHash: TypedDataEncoder.hashStruct(type, fields(type), message),
     digest,
     signer,
@@ -84,19 +96,18 @@ async function main() {
   const domains = DOMAINS.map(([chainId, verifyingContract]) => ({
     name: 'Forebay Vault', version: '1', chainId: BigInt(chainId), verifyingContract: verifyingContract.toLowerCase(),
   }));
-  const vectors = [];
+  const [vectors, offChain] = [[], []];
   for (const domain of domains) {
     for (const [type, signer, message] of MESSAGES) vectors.push(await vector(type, signer, message, domain));
+    for (const [type, signer, message] of OFF_CHAIN_MESSAGES) offChain.push(await vector(type, signer, message, domain));
   }
   const file = {
     source: `npm ethers ${version}, TypedDataEncoder and SigningKey (RFC 6979), by tools/evm/digests.cjs`,
     name: 'Forebay Vault',
     version: '1',
     keys,
-    types: Object.fromEntries(Object.keys(TYPES).map((type) => {
-      const encodeType = TypedDataEncoder.from(fields(type)).encodeType(type);
-      return [type, { encodeType, typehash: id(encodeType) }];
-    })),
+    types: named(TYPES),
+    offChainTypes: named(OFF_CHAIN_TYPES),
     domains: domains.map((domain) => ({
       chainId: domain.chainId.toString(),
       contract: domain.verifyingContract,
@@ -104,6 +115,7 @@ async function main() {
     })),
     count: vectors.length,
     vectors,
+    offChain,
   };
   const target = process.argv[2] ?? path.join(__dirname, '../../spec/vectors/evm-digests.json');
   writeFileSync(target, JSON.stringify(file, null, 1) + '\n');

@@ -19,6 +19,7 @@ sol! {
         function allowance(address owner, address spender) external view returns (uint256);
         function balanceOf(address owner) external view returns (uint256);
         function transfer(address to, uint256 amount) external returns (bool);
+        function decimals() external view returns (uint8);
     }
 }
 

@@ -368,10 +368,18 @@ impl Account {
     pub(crate) async fn included(&self, slot: Slot, depth: Finality) -> Result<Inclusion, Fault> {
         let started = Instant::now();
         let mut touched = Instant::now();
-        let mut refusal = None;
+        let (mut refusal, mut is_doubted) = (None, false);
         while started.elapsed() < self.settings.wait_max {
-            if let Some(inclusion) = self.inclusion(slot, depth).await? {
-                return Ok(inclusion);
+            match self.inclusion(slot, depth).await? {
+                Look::Included(inclusion) => return Ok(inclusion),
+                // A node that has just taken a block in may know the nonce before the receipts.
+                Look::NonceUsed(nonce) if is_doubted => {
+                    self.abandon(slot, nonce).await?;
+                    let effect = slot.0;
+                    return Err(Fault::NonceTaken { effect, nonce });
+                }
+                Look::NonceUsed(_) => is_doubted = true,
+                Look::Waiting => is_doubted = false,
             }
             if touched.elapsed() >= self.settings.fees.stuck_after {
                 refusal = self.push(slot).await?;
@@ -386,7 +394,7 @@ impl Account {
         }))
     }
 
-    async fn inclusion(&self, slot: Slot, depth: Finality) -> Result<Option<Inclusion>, Fault> {
+    async fn inclusion(&self, slot: Slot, depth: Finality) -> Result<Look, Fault> {
         let (nonce, versions) = {
             let record = self.record.lock().await;
             let attempt = record
@@ -405,17 +413,13 @@ impl Account {
         let (used_for_good, found) = self.look_up(&versions).await?;
         if let Some(found) = found {
             let deep = self.height(depth).await?;
-            return Ok(inclusion(&found).filter(|inclusion| inclusion.block <= deep));
+            let inclusion = inclusion(&found).filter(|inclusion| inclusion.block <= deep);
+            return Ok(inclusion.map_or(Look::Waiting, Look::Included));
         }
-        if used_for_good > nonce {
-            // None of ours used the nonce up: only another holder of the key can have done that.
-            self.abandon(slot, nonce).await?;
-            return Err(Fault::NonceTaken {
-                effect: slot.0,
-                nonce,
-            });
-        }
-        Ok(None)
+        Ok(match used_for_good > nonce {
+            true => Look::NonceUsed(nonce),
+            false => Look::Waiting,
+        })
     }
 
     /// The account's nonce at finality, then the receipt of any version: of one node and in this order, else a
@@ -513,6 +517,14 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// What the chain says of a transaction.
+enum Look {
+    Included(Inclusion),
+    Waiting,
+    /// Up to finality, and by none of ours: only another holder of the key can have done that.
+    NonceUsed(u64),
 }
 
 impl std::fmt::Debug for Account {

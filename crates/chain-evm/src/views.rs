@@ -1,7 +1,7 @@
 //! What a vault says of itself when asked, at any depth.
 
 use crate::{
-    abi::{IVault, U24, amount, evm, plain, seconds_of, time},
+    abi::{IErc20, IVault, U24, amount, evm, plain, seconds_of, time},
     account::{Account, tag},
     fault::Fault,
     parameters::VaultParameters,
@@ -13,6 +13,9 @@ use alloy::{
 };
 use forebay_channel::{Address, Finality, LaneId, Lowering};
 use forebay_quantity::{Amount, ChannelSerial, Timestamp};
+
+/// Wei are what every EVM chain counts its coin in.
+const COIN_SCALE: u8 = 18;
 
 /// One lane as the contract has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +112,20 @@ impl Account {
 }
 
 impl Vault {
+    /// Decimal places of what it holds: of its token, as the token says, or of the chain's own coin.
+    ///
+    /// # Errors
+    /// When no node answers, or the token does not.
+    pub async fn scale(&self) -> Result<u8, Fault> {
+        match self.asset() {
+            None => Ok(COIN_SCALE),
+            Some(token) => {
+                let call = IErc20::decimalsCall {};
+                self.account().view(token, call, Finality::Seen).await
+            }
+        }
+    }
+
     /// A channel at a depth.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ const FREEZE_HASH: &[u8; 32] =
     b"\xe0\xc3\x80\xa2\xd8\x5f\x63\xdb\x7c\x01\x07\x3c\x58\x5e\xfa\xae\x76\xa0\x65\x6e\xa2\xd0\x21\xa2\x1e\xa1\x1a\x61\x9f\x98\x78\x5f";
 const MARK_DOWN_HASH: &[u8; 32] =
     b"\xb3\x54\xcb\x4b\x1e\x3a\x4f\xcd\x67\x62\x12\xa4\x47\xeb\x38\x3c\x60\xaf\x8f\x71\x4e\x1e\x65\xa6\x48\x6f\x8f\x06\x75\x89\x50\x2a";
+const PEER_KEYS_HASH: &[u8; 32] =
+    b"\xd7\xc5\x72\xf3\x29\xb8\x75\x38\x90\xaf\xdf\xf8\xee\xa0\xdc\x8b\x7f\x19\x32\x93\x30\x07\xe0\x90\x3a\x6c\xe2\x48\x83\xa7\x7c\x7c";
 const NAME_HASH: &[u8; 32] =
     b"\x01\x1d\x85\x6d\x34\xe7\x3c\x14\x4f\x0f\x59\x50\x0b\xa6\x55\x1e\x0b\x49\xb3\xf0\x11\xab\x0c\x47\xb0\x23\x13\x5d\xee\xc9\x5e\x8b";
 const VERSION_HASH: &[u8; 32] =
@@ -231,6 +233,24 @@ pub struct MarkDown {
     pub valid_until_s: u64,
 }
 
+/// Shows that whoever names these keys holds the signing one; no contract reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct PeerKeys {
+    /// Signs the peer's vouchers, and this.
+    pub signer: Address,
+    /// Is paid by the pool's vouchers.
+    pub payout: Address,
+}
+
+impl Signable for PeerKeys {
+    fn struct_hash(&self) -> Hash32 {
+        Words::<3>::of(PEER_KEYS_HASH)
+            .word(&self.signer.to_word())
+            .word(&self.payout.to_word())
+            .hash()
+    }
+}
+
 impl Signable for Voucher {
     fn struct_hash(&self) -> Hash32 {
         Words::<4>::of(VOUCHER_HASH)
@@ -403,6 +423,7 @@ mod tests {
                 MARK_DOWN_HASH,
                 "MarkDown(uint128 index,uint64 nonce,uint40 validUntil)",
             ),
+            (PEER_KEYS_HASH, "PeerKeys(address signer,address payout)"),
             (NAME_HASH, "Forebay Vault"),
             (VERSION_HASH, "1"),
         ] {

@@ -28,8 +28,8 @@ mod watch;
 pub use address::{Address, ParseAddressError};
 pub use channel::{Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind, Phase, Step};
 pub use digest::{
-    CoopClose, CosignedRaise, Domain, Freeze, KeyChange, LaneId, MarkDown, NetOff, Release,
-    ShareExit, Signable, Voucher, keccak256,
+    CoopClose, CosignedRaise, Domain, Freeze, KeyChange, LaneId, MarkDown, NetOff, PeerKeys,
+    Release, ShareExit, Signable, Voucher, keccak256,
 };
 pub use expiry::{ExpiryRefusal, outgoing_expiry};
 pub use finality::{Finality, FinalityRule};

@@ -27,6 +27,8 @@ pub enum PeerMessage {
         signer: Address,
         /// Receives what the pool's vouchers pay.
         payout: Address,
+        /// The signer's signature over both ([`PeerKeys`](crate::PeerKeys)) in the vault's domain, EIP-2098 compact.
+        proof: [u8; 64],
     },
     /// Pool → peer, after each hello and whenever any of it changes.
     Terms(Terms),

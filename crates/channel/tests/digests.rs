@@ -2,8 +2,8 @@
 
 use forebay_channel::{
     Address, CoopClose, CosignedRaise, CurveVerifier, Domain, Freeze, KeyChange, LaneId, MarkDown,
-    NetOff, NotSigned, Release, ShareExit, Signable, Signature, SignatureVerifier, Verified,
-    Voucher,
+    NetOff, NotSigned, PeerKeys, Release, ShareExit, Signable, Signature, SignatureVerifier,
+    Verified, Voucher,
 };
 use forebay_quantity::{Amount, ChannelSerial, Hash32};
 use serde_json::Value;
@@ -117,6 +117,11 @@ fn struct_hash(kind: &str, message: &Value) -> Hash32 {
             valid_until_s: number(message, "validUntil"),
         }
         .struct_hash(),
+        "PeerKeys" => PeerKeys {
+            signer: address(message, "signer"),
+            payout: address(message, "payout"),
+        }
+        .struct_hash(),
         other => panic!("a type without an encoder: {other}"),
     }
 }
@@ -129,8 +134,9 @@ fn every_digest_and_signature_is_the_one_that_ethers_makes() {
         Some(vectors.len()),
         file["count"].as_u64().and_then(|n| usize::try_from(n).ok())
     );
+    let off_chain = file["offChain"].as_array().expect("a list");
     let mut kinds = std::collections::BTreeSet::new();
-    for vector in vectors {
+    for vector in vectors.iter().chain(off_chain) {
         let kind = text(vector, "type");
         kinds.insert(kind);
         let domain = Domain::new(number(vector, "chainId"), address(vector, "contract"));
@@ -144,7 +150,7 @@ fn every_digest_and_signature_is_the_one_that_ethers_makes() {
         let signer = address(&file["keys"][text(vector, "signer")], "address");
         assert!(CurveVerifier.is_signed_by(&hash(vector, "digest"), &signature(vector), signer));
     }
-    assert_eq!(kinds.len(), 9, "every purpose is among the vectors");
+    assert_eq!(kinds.len(), 10, "every purpose is among the vectors");
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub(crate) struct Connect {
         default_value = "connect.toml"
     )]
     peer_config: PathBuf,
+    /// Go on after the chain dropped a block that had been final. Compare `connect show` with the vault first.
+    #[arg(long)]
+    after_reorg: bool,
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -66,6 +69,9 @@ struct Init {
     /// The pool's vault.
     #[arg(long)]
     vault: String,
+    /// Decimal places of packet amounts, as agreed with the pool.
+    #[arg(long)]
+    asset_scale: u8,
     /// What the pool may owe unsecured, in packet units.
     #[arg(long, default_value = "0")]
     credit_to_pool: Units,
@@ -83,7 +89,7 @@ struct Init {
 impl Connect {
     pub(crate) fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
         match self.action {
-            None => stand_in_line(&self.peer_config, passphrase),
+            None => stand_in_line(&self.peer_config, passphrase, self.after_reorg),
             Some(Action::Init(init)) => init.run(passphrase),
             Some(Action::Show) => show(json, &view(&self.peer_config)?, draw),
             Some(Action::Redeem) => redeem(&self.peer_config),
@@ -91,12 +97,15 @@ impl Connect {
     }
 }
 
-fn stand_in_line(config: &Path, passphrase: &Passphrase) -> Result<()> {
+fn stand_in_line(config: &Path, passphrase: &Passphrase, after_reorg: bool) -> Result<()> {
     let config = Config::load(config)?;
     let key = keys::open(&config.keys_file, passphrase)?;
     runtime(2)?.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let running = connect::start(config, key).await?;
+        if after_reorg {
+            running.settle_reorg();
+        }
         let mut redeem = signal(SignalKind::user_defined1())?;
         let mut look = tokio::time::interval(std::time::Duration::from_secs(1));
         let mut stop = Box::pin(stop_signal());
@@ -198,6 +207,7 @@ impl Init {
                 chain_id: self.chain_id,
                 rpc_urls: self.rpc_urls,
                 vault: self.vault,
+                asset_scale: self.asset_scale,
                 from_block: 0,
             },
             limits: Limits {

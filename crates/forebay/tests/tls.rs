@@ -286,6 +286,8 @@ async fn chains_prices_and_pools_are_reached_by_tls_and_only_with_a_certificate_
         anvil.url(),
         "--vault",
         &vault,
+        "--asset-scale",
+        "9",
     ]);
     let connect = world.path("peer/connect.toml");
     let stranger = world.start(

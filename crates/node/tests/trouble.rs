@@ -6,6 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
+use forebay_chain_evm::Key;
+use forebay_channel::{Domain, PeerKeys, PeerMessage};
 use forebay_ilp::btp::{self, Entry, FrameType, RequestId};
 use forebay_ilp::{ErrorCode, Link, PacketType, ildcp};
 use forebay_journal::testing::{Faults, FaultyStorage};
@@ -344,7 +346,7 @@ async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_the
     );
     let mut alice = Client::connect(node.btp_address(), "alice").await;
     let mut bob = Client::connect(node.btp_address(), "bob").await;
-    let resume = forebay_channel::PeerMessage::Resume {
+    let resume = PeerMessage::Resume {
         requests: vec![1, 2, 3],
     }
     .encode();
@@ -358,8 +360,8 @@ async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_the
     let Heard::Response { id: 50, data } = alice.hear().await else {
         panic!("a response was expected")
     };
-    let resumed = forebay_channel::PeerMessage::decode(&data).unwrap();
-    let expected = forebay_channel::PeerMessage::Resumed {
+    let resumed = PeerMessage::decode(&data).unwrap();
+    let expected = PeerMessage::Resumed {
         fulfilled: vec![(1, PREIMAGE)],
         pending: vec![2],
     };
@@ -379,9 +381,20 @@ async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_the
 
 /// Says hello as `forebay connect` does, and passes over what is heard until the terms come.
 async fn hello(client: &mut Client) -> Vec<Heard> {
-    let hello = forebay_channel::PeerMessage::Hello {
-        signer: forebay_channel::Address::new([29; 20]),
+    hello_by(client, &Key::from_bytes([29; 32]).unwrap()).await
+}
+
+/// Names the keys that `[29; 32]` signs for, with a proof by `prover`.
+async fn hello_by(client: &mut Client, prover: &Key) -> Vec<Heard> {
+    let keys = PeerKeys {
+        signer: Key::from_bytes([29; 32]).unwrap().address(),
         payout: forebay_channel::Address::new([30; 20]),
+    };
+    let domain = Domain::new(31_337, forebay_channel::Address::new([2; 20]));
+    let hello = PeerMessage::Hello {
+        signer: keys.signer,
+        payout: keys.payout,
+        proof: prover.sign_message(&domain, &keys).0,
     };
     let mut frame = Vec::new();
     let hello = hello.encode();
@@ -392,6 +405,7 @@ async fn hello(client: &mut Client) -> Vec<Heard> {
     loop {
         match client.hear().await {
             Heard::Response { id: 60, .. } => return before,
+            refused @ Heard::Error { id: 60, .. } => return vec![refused],
             other => before.push(other),
         }
     }
@@ -403,6 +417,76 @@ fn fulfilled(id: u32, data: &[u8]) -> Heard {
         preimage: PREIMAGE,
         data: data.to_vec(),
     }
+}
+
+#[tokio::test]
+async fn keys_are_named_only_by_whoever_holds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let other = Key::from_bytes([28; 32]).unwrap();
+    let heard = hello_by(&mut alice, &other).await;
+    assert!(
+        matches!(heard[..], [Heard::Error { id: 60, .. }]),
+        "{heard:?}"
+    );
+    let named = |state: &forebay_pool::State| state.peer(ALICE).unwrap().keys.is_some();
+    assert!(!node.core().query(named).await.unwrap());
+    hello(&mut alice).await;
+    assert!(node.core().query(named).await.unwrap());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn more_requests_than_one_answer_holds_are_refused_and_as_many_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let most = u32::try_from(forebay_channel::RESUME_MAX).unwrap();
+    for (id, count) in [(70, most + 1), (71, most)] {
+        let resume = PeerMessage::Resume {
+            requests: (0..count).collect(),
+        };
+        let resume = resume.encode();
+        let mut frame = Vec::new();
+        let entry = [Entry::bytes("forebay", &resume)];
+        btp::encode_message(&mut frame, RequestId(id), &entry);
+        alice.send(frame).await;
+    }
+    assert!(matches!(alice.hear().await, Heard::Error { id: 70, .. }));
+    assert!(matches!(alice.hear().await, Heard::Response { id: 71, .. }));
+    // The fullest answer there can be passes a link.
+    let fulfilled = (0..most).map(|request| (request, PREIMAGE)).collect();
+    let pending = Vec::new();
+    let resumed = PeerMessage::Resumed { fulfilled, pending }.encode();
+    assert!(PeerMessage::decode(&resumed).is_some());
+    let mut frame = Vec::new();
+    let entry = [Entry::bytes("forebay", &resumed)];
+    btp::encode_message(&mut frame, RequestId(0), &entry);
+    assert!(frame.len() <= btp::FRAME_SIZE_MAX);
+    node.stop().await;
+}
+
+/// What was decided in memory and never stored may not leave by another door: the greeting of a new link.
+#[tokio::test]
+async fn after_a_failed_disk_no_new_link_hears_of_a_voucher() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = FaultyStorage::new(1);
+    let node = funded_on(folder.path(), Arc::new(storage.clone())).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 10_000).await;
+    let (id, ..) = bob.hear_prepare().await;
+    storage.set_faults(Faults {
+        sync_fails_in: Some(0),
+        ..Faults::default()
+    });
+    bob.fulfill(id, &PREIMAGE, b"").await;
+    alice.prepare(2, 1_000_000, 10_000).await;
+    assert_eq!(alice.hear_reject().await, (2, ErrorCode::T00InternalError));
+    let mut anew = Client::connect(node.btp_address(), "bob").await;
+    assert_eq!(anew.read().await, None);
+    node.drain().await;
 }
 
 #[tokio::test]

@@ -2,14 +2,14 @@
 
 use alloc::string::String;
 
-use forebay_channel::{Address, Verified, Voucher};
+use forebay_channel::{Address, PeerKeys, Verified, Voucher};
 use forebay_quantity::{
     Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId,
     Timestamp,
 };
 
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, Relation};
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation};
 
 /// Everything that may change the pool.
 #[derive(Debug, Clone)]

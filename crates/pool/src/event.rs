@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_channel::Signature;
+use forebay_channel::{PeerKeys, Signature};
 use forebay_quantity::{
     Amount, AssetId, ChannelSerial, CommandId, EffectId, Hash32, PacketId, PeerId, SourceId,
     Timestamp,
@@ -13,7 +13,7 @@ use forebay_quantity::{
 use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, Relation};
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation};
 
 /// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

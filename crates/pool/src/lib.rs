@@ -28,11 +28,12 @@ pub use effect::{ChainRequest, Effect, effects, outstanding};
 pub use event::Event;
 pub use evolve::evolve;
 pub use exchange::{NotExchanged, RouteExchange, RouteMessage, bounds as exchange_bounds};
+pub use forebay_channel::PeerKeys;
 pub use rejection::{RejectCode, Rejection};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Genesis, Holding, Packet,
-    Peer, PeerKeys, PeerPolicy, Relation, RelationKind, State, VaultMirror, bounds,
+    Peer, PeerPolicy, Relation, RelationKind, State, VaultMirror, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

@@ -188,3 +188,87 @@ fn a_shorter_term_never_ends_before_the_one_that_stands() {
     });
     assert_eq!(terms.collect::<Vec<_>>(), [stands]);
 }
+
+/// All peers shared one list of answers, and a busy peer pushed out what a slow one had not yet heard.
+#[test]
+fn a_busy_peer_does_not_push_out_the_answers_of_another() {
+    let mut world = World::funded();
+    let prepare = |peer, request, destination: &'static str| {
+        let Command::Prepare(prepare) =
+            common::prepare(request, 0, Timestamp(1_700_000_010_000), destination)
+        else {
+            unreachable!("a prepare was made")
+        };
+        (peer, prepare)
+    };
+    let fulfil = |world: &mut World, peer, request, destination, by| {
+        let (peer, made) = prepare(peer, request, destination);
+        let expires_at = Timestamp(world.wall.0 + 10_000);
+        let asked = Prepare {
+            peer,
+            expires_at,
+            ..made
+        };
+        world.apply(&Command::Prepare(asked)).unwrap();
+        let (packet, _) = World::forwarded(&world.sync())[0];
+        let preimage = PREIMAGE;
+        let peer = by;
+        let answer = Command::Fulfill {
+            peer,
+            packet,
+            preimage,
+        };
+        world.apply(&answer).unwrap();
+        world.sync();
+    };
+    fulfil(&mut world, BOB, 7, "test.pool.alice.x", ALICE);
+    let most = u32::try_from(bounds::ANSWERS_MAX).unwrap();
+    for request in 0..=most {
+        fulfil(&mut world, ALICE, request, "test.pool.bob.shop", BOB);
+    }
+    assert_eq!(world.state().answer(BOB, 7), Some(PREIMAGE));
+    assert_eq!(
+        world.state().answer(ALICE, 0),
+        None,
+        "the oldest goes [I12]"
+    );
+    assert_eq!(world.state().answer(ALICE, 1), Some(PREIMAGE));
+}
+
+/// Facts that no vault can report were believed, and took the books below nothing.
+#[test]
+fn what_no_vault_can_have_done_is_not_believed_and_its_neighbour_is() {
+    let mut world = World::funded();
+    let serial = world.serial(BOB);
+    let (free, ceiling) = {
+        let asset = world.state().asset(USD).unwrap();
+        let channel = world.state().peer(BOB).unwrap().channel.as_ref().unwrap();
+        (asset.chain_free(), channel.outgoing.ceiling())
+    };
+    let more = |amount: Amount| amount.checked_add(Amount::new(1)).unwrap();
+    let lowered = |ceiling| VaultFact::AllotmentLowered {
+        serial,
+        ceiling,
+        released: false,
+    };
+    let closed = |pool_paid| VaultFact::ChannelClosed {
+        serial,
+        pool_paid,
+        peer_paid: Amount::ZERO,
+    };
+    let withdrawn = |amount| VaultFact::SharesWithdrawn { amount };
+    let before = world.state().digest();
+    for (fact, what) in [
+        (withdrawn(more(free)), "more left the vault than was free"),
+        (
+            lowered(more(ceiling)),
+            "an allotment lowered to more than it was",
+        ),
+        (closed(more(ceiling)), "a lane closed above its ceiling"),
+    ] {
+        assert_eq!(world.fact(USD, fact), Err(Rejection::BadFact(what)));
+    }
+    assert_eq!(world.state().digest(), before, "a no changes nothing");
+    world.fact(USD, lowered(ceiling)).unwrap();
+    world.fact(USD, closed(Amount::ZERO)).unwrap();
+}

@@ -515,9 +515,10 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
         .rpc_urls
         .clone();
     let units = |amount: u128| Units(Amount::new(amount));
-    let (vault, limits) = match name {
+    let (vault, asset_scale, limits) = match name {
         "a" => (
             contracts.vault_eth,
+            9,
             Limits {
                 prepay: units(u128::from(60 * PACKET)),
                 deposit: units(DEPOSIT_WEI),
@@ -526,6 +527,7 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
         ),
         _ => (
             contracts.vault_usdx,
+            6,
             Limits {
                 credit_to_pool: units(1_000_000_000),
                 ..Limits::default()
@@ -548,6 +550,7 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
             chain_id: CHAIN_ID,
             rpc_urls,
             vault: vault.to_string(),
+            asset_scale,
             from_block: 0,
         },
         limits,

@@ -68,6 +68,18 @@ pub enum ChainFault {
         /// What the asset says.
         token: Address,
     },
+    /// The asset counts in other units than the vault.
+    #[error(
+        "the vault {vault} counts in {found} decimal places: list the asset with --chain-scale {found}, not {named}"
+    )]
+    OtherScale {
+        /// The contract.
+        vault: Address,
+        /// What its token says.
+        found: u8,
+        /// What the asset says.
+        named: u8,
+    },
     /// The vault obeys another key.
     #[error("the vault {vault} has the operator {operator}, not this pool's key {ours}")]
     OtherOperator {
@@ -169,6 +181,14 @@ impl Chains {
                 vault: definition.vault,
                 holds,
                 token: definition.token,
+            });
+        }
+        let (found, named) = (vault.scale().await?, definition.chain_scale);
+        if found != named {
+            return Err(ChainFault::OtherScale {
+                vault: definition.vault,
+                found,
+                named,
             });
         }
         Ok(Arc::new(vault))

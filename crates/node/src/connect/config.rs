@@ -64,6 +64,8 @@ pub struct Chain {
     pub rpc_urls: Vec<String>,
     /// The vault that this peer has looked at and agreed to.
     pub vault: String,
+    /// Decimal places of packet amounts, as agreed with the pool.
+    pub asset_scale: u8,
     /// The first block that can hold anything of the vault.
     #[serde(default)]
     pub from_block: u64,
@@ -156,9 +158,9 @@ impl Config {
         Ok(())
     }
 
-    /// What the core goes by, for the key's address.
+    /// What the core goes by, for the key's address and the decimal places of the vault's token.
     #[must_use]
-    pub fn policy(&self, signer: Address) -> Policy {
+    pub fn policy(&self, signer: Address, chain_scale: u8) -> Policy {
         let Limits {
             credit_to_pool,
             prepay,
@@ -172,6 +174,8 @@ impl Config {
             payout: signer,
             chain_id: self.chain.chain_id,
             vault: self.chain.vault.parse().unwrap_or(Address::ZERO),
+            asset_scale: self.chain.asset_scale,
+            chain_scale,
             credit_to_pool: credit_to_pool.0,
             prepay: prepay.0,
             deposit: deposit.0,

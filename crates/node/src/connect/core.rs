@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use forebay_channel::vault::{Head, SignedVoucher, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Phase, RESUME_MAX, Signature,
-    Step, Terms, Verified, Voucher,
+    Address, ChannelPolicy, Domain, Finality, LaneId, PeerKeys, PeerMessage, Phase, RESUME_MAX,
+    Signature, Step, Terms, Verified, Voucher,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Milliseconds, Timestamp};
@@ -51,6 +51,10 @@ pub struct Policy {
     pub chain_id: u64,
     /// The vault that the pool must name.
     pub vault: Address,
+    /// Decimal places of packet amounts that the pool must name.
+    pub asset_scale: u8,
+    /// Decimal places of the vault's token, as the chain says.
+    pub chain_scale: u8,
     /// What the pool may owe us unsecured, fulfilled and pending, in packet units.
     pub credit_to_pool: Amount,
     /// How far ahead of our packets we pay, in packet units.
@@ -92,6 +96,8 @@ pub enum Command<'a> {
     Outcome(EffectId, bool),
     /// Redeem whatever can be redeemed, whatever the threshold.
     RedeemNow,
+    /// An operator has looked at the vault after a deep reorganisation, and goes on.
+    SettleReorg,
     /// Time passed.
     Tick,
 }
@@ -109,6 +115,8 @@ pub enum Effect {
     AnswerSoftware(u32, Vec<u8>),
     /// Sign our lane's voucher and send it to the pool.
     SignVoucher(ChannelSerial, Amount),
+    /// Name our keys to the pool, with the proof that we hold them.
+    SayHello(PeerKeys),
     /// Say something to the pool.
     Say(PeerMessage),
     /// Carry out a transaction, once.
@@ -229,6 +237,7 @@ impl Core {
             Command::Chain(observation) => self.observe(observation),
             Command::Outcome(id, succeeded) => self.outcome(now, id, succeeded),
             Command::RedeemNow => self.redeem_now(),
+            Command::SettleReorg => self.settle_reorg(),
             Command::Tick => self.tick(now),
         }
         self.pay_ahead(now);
@@ -251,9 +260,13 @@ impl Core {
     fn pool_came(&mut self) {
         self.pool_up = true;
         self.agreed = false;
+        self.say_hello();
+    }
+
+    fn say_hello(&mut self) {
         let Policy { signer, payout, .. } = self.policy;
         self.effects
-            .push(Effect::Say(PeerMessage::Hello { signer, payout }));
+            .push(Effect::SayHello(PeerKeys { signer, payout }));
     }
 
     fn pool_went(&mut self) {
@@ -365,8 +378,21 @@ impl Core {
                 terms.vault
             ));
         }
+        if let Some(block) = self.state.lost_block {
+            return Some(format!(
+                "the chain dropped block {block} that had been final: look at the vault, then start with --after-reorg"
+            ));
+        }
         if terms.chain_scale < terms.asset_scale || terms.chain_scale > 38 {
             return Some("the pool's chain scale is below its asset scale, or above 38".into());
+        }
+        let scales = (self.policy.asset_scale, self.policy.chain_scale);
+        if (terms.asset_scale, terms.chain_scale) != scales {
+            return Some(format!(
+                "the pool counts packets in {} decimal places and vouchers in {}; the configuration says {} and the vault's \
+                 token has {}",
+                terms.asset_scale, terms.chain_scale, scales.0, scales.1
+            ));
         }
         let before = self.state.terms.as_ref()?;
         if (before.asset_scale, before.chain_scale) != (terms.asset_scale, terms.chain_scale) {
@@ -563,7 +589,6 @@ impl Core {
         let Some(sent) = self.state.outgoing.get(&request) else {
             return;
         };
-        let software_request = sent.software_request;
         if !view.fulfills(&sent.condition) {
             self.alarm(format!(
                 "the pool fulfilled request {request} with a wrong preimage"
@@ -573,19 +598,38 @@ impl Core {
                 reject(ErrorCode::F05WrongCondition, "the fulfillment is wrong"),
             );
         }
+        self.answer_sent(request, packet.to_vec());
         self.record(Event::SentFulfilled { request });
-        self.effects
-            .push(Effect::AnswerSoftware(software_request, packet.to_vec()));
     }
 
     fn sent_failed(&mut self, request: u32, packet: Vec<u8>) {
-        let Some(sent) = self.state.outgoing.get(&request) else {
+        if !self.state.outgoing.contains_key(&request) {
+            return;
+        }
+        self.answer_sent(request, packet);
+        self.record(Event::SentFailed { request });
+    }
+
+    /// Answers our software, unless it has begun its numbers anew and means another packet by this one.
+    fn answer_sent(&mut self, request: u32, packet: Vec<u8>) {
+        let outgoing = &self.state.outgoing;
+        let Some(software_request) = outgoing.get(&request).map(|sent| sent.software_request)
+        else {
             return;
         };
-        let software_request = sent.software_request;
-        self.record(Event::SentFailed { request });
-        self.effects
-            .push(Effect::AnswerSoftware(software_request, packet));
+        let newest = outgoing
+            .iter()
+            .filter(|(_, sent)| sent.software_request == software_request)
+            .map(|(request, _)| *request)
+            .max();
+        let waiting = self.waiting.iter();
+        let taken_anew = waiting
+            .map(|waiting| waiting.software_request)
+            .any(|waiting| waiting == software_request);
+        if newest == Some(request) && !taken_anew {
+            self.effects
+                .push(Effect::AnswerSoftware(software_request, packet));
+        }
     }
 
     fn voucher_held(
@@ -886,6 +930,9 @@ impl Core {
             VaultObservation::Head(Head { time, .. }) => self.chain_now = self.chain_now.max(time),
             VaultObservation::DeepReorg { block } => {
                 self.agreed = false;
+                self.record(Event::FinalBlockLost {
+                    block: block.value(),
+                });
                 self.alarm(format!(
                     "the chain dropped block {} that had been final: nothing is signed or taken until an operator has looked",
                     block.value()
@@ -959,6 +1006,13 @@ impl Core {
         };
         if let Step::Redeem { amount, .. } = channel.next_step(self.chain_now, &everything) {
             self.redeem(amount);
+        }
+    }
+
+    fn settle_reorg(&mut self) {
+        if self.state.lost_block.is_some() {
+            self.record(Event::ReorgSettled);
+            self.say_hello();
         }
     }
 
@@ -1045,11 +1099,8 @@ impl Core {
             return;
         }
         self.said_at = now;
-        let Policy { signer, payout, .. } = self.policy;
         if self.state.terms.as_ref().and_then(|terms| terms.serial) != Some(serial) {
-            return self
-                .effects
-                .push(Effect::Say(PeerMessage::Hello { signer, payout }));
+            return self.say_hello();
         }
         let promised = self
             .state

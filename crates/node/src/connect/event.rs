@@ -100,4 +100,11 @@ pub enum Event {
         /// Whether it failed for good.
         failed: bool,
     },
+    /// The chain dropped a block that had been final: what we know of the channel may be wrong.
+    FinalBlockLost {
+        /// Its height.
+        block: u64,
+    },
+    /// An operator has looked after that, and goes on.
+    ReorgSettled,
 }

@@ -6,7 +6,7 @@ use forebay_ilp::btp::RequestId;
 use forebay_ilp::{Link, LinkEvent};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tracing::{info, warn};
@@ -134,6 +134,7 @@ fn is_same(shown: &str, token: &str) -> bool {
 /// Carries frames both ways until the link ends.
 async fn carry(socket: Socket, link: Link, side: Side, inputs: &Inputs) {
     let (sender, mut frames) = mpsc::channel::<Vec<u8>>(FRAMES_MAX);
+    let (open, dropped) = oneshot::channel();
     let generation = inputs.next_generation();
     if inputs
         .give(Input::Up {
@@ -141,6 +142,7 @@ async fn carry(socket: Socket, link: Link, side: Side, inputs: &Inputs) {
             generation,
             link,
             frames: sender,
+            open,
         })
         .is_err()
     {
@@ -193,6 +195,7 @@ async fn carry(socket: Socket, link: Link, side: Side, inputs: &Inputs) {
     tokio::select! {
         () = reading => {}
         () = writing => {}
+        _ = dropped => {}
     }
     // The core's thread may have ended, and then nobody needs to know.
     let _ = inputs.give(Input::Down { side, generation });

@@ -97,3 +97,32 @@ impl Memory {
         self.journal.snapshot(head, &bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch of answers of 32 KiB each passed the journal's largest frame, and ended the process.
+    #[test]
+    fn a_batch_of_the_largest_answers_is_kept_and_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let signer = Address::new([1; 20]);
+        let (mut memory, mut state) = Memory::open(folder.path(), signer).expect("opens");
+        let mut events = Vec::new();
+        for request in 0..200 {
+            events.push(Event::Taken {
+                request,
+                amount: 1,
+                expires_at: forebay_quantity::Timestamp(1),
+                condition: [0; 32],
+            });
+            let answer = vec![7; 33_000];
+            events.push(Event::TakenFulfilled { request, answer });
+        }
+        memory.keep(&events).expect("kept");
+        events.iter().for_each(|event| state.evolve(event));
+        drop(memory);
+        let (_, again) = Memory::open(folder.path(), signer).expect("opens again");
+        assert_eq!(again, state, "[I10]");
+    }
+}

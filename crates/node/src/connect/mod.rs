@@ -84,7 +84,7 @@ pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFa
         .map_err(|source| ConnectFault::Listen { address, source })?;
     let listen = listener.local_addr()?;
     let (inputs, receiver) = shell::inputs();
-    let core = Core::new(config.policy(signer), state);
+    let core = Core::new(config.policy(signer, vault.scale().await?), state);
     let status = status::Status::new(&config.data_directory, signer.to_string());
     let runtime = tokio::runtime::Handle::current();
     let shell = Shell::new(
@@ -122,6 +122,12 @@ impl RunningConnect {
     pub fn redeem(&self) {
         // A thread that has ended has nothing to redeem.
         let _ = self.inputs.give(Input::Command(Command::RedeemNow));
+    }
+
+    /// Goes on after a block that had been final was lost: the operator has looked at the vault.
+    pub fn settle_reorg(&self) {
+        // A thread that has ended goes on with nothing.
+        let _ = self.inputs.give(Input::Command(Command::SettleReorg));
     }
 
     /// Whether it has ended by itself, which only a failing journal makes it do.

@@ -1,5 +1,7 @@
 //! The thread that owns the core and its journal, and what carries its effects out.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,12 +9,12 @@ use std::time::Duration;
 
 use forebay_chain_evm::{Key, Vault};
 use forebay_channel::vault::VaultObservation;
-use forebay_channel::{LaneId, PROTOCOL, PeerMessage, Voucher};
+use forebay_channel::{LaneId, PROTOCOL, PeerKeys, PeerMessage, Voucher};
 use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
 use forebay_ilp::{ErrorCode, Link, LinkEvent, PacketType};
 use forebay_journal::Fault;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Bytes;
 use tracing::{debug, error, info, warn};
 
@@ -41,6 +43,7 @@ pub(super) enum Input {
         generation: u64,
         link: Link,
         frames: mpsc::Sender<Vec<u8>>,
+        open: oneshot::Sender<Infallible>,
     },
     Down {
         side: Side,
@@ -100,6 +103,10 @@ struct OpenLink {
     generation: u64,
     link: Link,
     frames: mpsc::Sender<Vec<u8>>,
+    /// A frame found no room: what is lost is said again on the next link.
+    is_overrun: Cell<bool>,
+    /// The socket closes when this is dropped.
+    _open: oneshot::Sender<Infallible>,
 }
 
 /// All that the core's thread owns.
@@ -199,6 +206,7 @@ impl Shell {
         let mut effects = std::mem::take(&mut self.effects);
         effects.drain(..).for_each(|effect| self.carry_out(effect));
         self.effects = effects;
+        self.drop_overrun();
         self.memory.snapshot(self.core.state(), false)
     }
 
@@ -209,11 +217,14 @@ impl Shell {
                 generation,
                 link,
                 frames,
+                open,
             } => {
                 *self.side(side) = Some(OpenLink {
                     generation,
                     link,
                     frames,
+                    is_overrun: Cell::new(false),
+                    _open: open,
                 });
                 info!(?side, "connected");
                 self.decide(if side == Side::Pool {
@@ -228,13 +239,8 @@ impl Shell {
                     .as_ref()
                     .is_some_and(|link| link.generation == generation)
                 {
-                    *self.side(side) = None;
                     info!(?side, "disconnected");
-                    self.decide(if side == Side::Pool {
-                        Command::PoolDown
-                    } else {
-                        Command::SoftwareDown
-                    });
+                    self.lose(side);
                 }
             }
             Input::Frame {
@@ -247,6 +253,25 @@ impl Shell {
             Input::Drain => {
                 self.draining = true;
                 self.decide(Command::RedeemNow);
+            }
+        }
+    }
+
+    fn lose(&mut self, side: Side) {
+        *self.side(side) = None;
+        self.decide(match side {
+            Side::Pool => Command::PoolDown,
+            Side::Software => Command::SoftwareDown,
+        });
+    }
+
+    /// A neighbour that reads too slowly loses its link: on the next one it hears what it missed.
+    fn drop_overrun(&mut self) {
+        for side in [Side::Pool, Side::Software] {
+            let open = self.side(side).as_ref();
+            if open.is_some_and(|open| open.is_overrun.get()) {
+                warn!(?side, "the neighbour reads too slowly: its link is dropped");
+                self.lose(side);
             }
         }
     }
@@ -381,6 +406,15 @@ impl Shell {
                     signature,
                 });
             }
+            Effect::SayHello(keys) => {
+                let proof = self.key.sign_message(self.vault.domain(), &keys).0;
+                let PeerKeys { signer, payout } = keys;
+                self.say(&PeerMessage::Hello {
+                    signer,
+                    payout,
+                    proof,
+                });
+            }
             Effect::Say(message) => self.say(&message),
             Effect::Transact(id, request) => {
                 let (vault, inputs) = (Arc::clone(&self.vault), self.inputs.clone());
@@ -418,8 +452,8 @@ impl Shell {
 fn send(open: &OpenLink, encode: impl FnOnce(&mut Vec<u8>)) {
     let mut frame = Vec::new();
     encode(&mut frame);
-    // A link that is gone, or too slow, is told of by its own end; what matters is said again on the next one.
+    // What matters is said again on the next link.
     if open.frames.try_send(frame).is_err() {
-        debug!("a frame for a link that is gone was dropped");
+        open.is_overrun.set(true);
     }
 }

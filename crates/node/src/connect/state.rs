@@ -68,6 +68,8 @@ pub struct State {
     pub(super) last_request: u32,
     pub(super) last_effect: EffectId,
     pub(super) cursor: Option<(u64, u32)>,
+    /// A block that was final and is gone; nothing is agreed to until an operator has looked.
+    pub lost_block: Option<u64>,
 }
 
 impl Default for State {
@@ -89,6 +91,7 @@ impl Default for State {
             last_request: 0,
             last_effect: EffectId(0),
             cursor: None,
+            lost_block: None,
         }
     }
 }
@@ -204,6 +207,8 @@ impl State {
             Event::NoticeDropped(fact) => self.drop_notice(fact),
             Event::Demanded { id, request } => self.demand(*id, request),
             Event::DemandSettled { id, failed } => self.settle(*id, *failed),
+            Event::FinalBlockLost { block } => self.lost_block = Some(*block),
+            Event::ReorgSettled => self.lost_block = None,
         }
     }
 

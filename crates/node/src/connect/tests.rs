@@ -32,6 +32,8 @@ fn policy() -> Policy {
         payout: Address::new([2; 20]),
         chain_id: 31_337,
         vault: Address::new([3; 20]),
+        asset_scale: 9,
+        chain_scale: 12,
         credit_to_pool: Amount::new(100),
         prepay: Amount::new(50),
         deposit: Amount::new(200 * FACTOR),
@@ -97,7 +99,7 @@ fn text(effect: &Effect) -> String {
             format!("to software {request} {}", code(packet))
         }
         Effect::SignVoucher(_, amount) => format!("sign {}", amount.value() / FACTOR),
-        Effect::Say(PeerMessage::Hello { .. }) => "hello".into(),
+        Effect::SayHello(_) => "hello".into(),
         Effect::Say(PeerMessage::Resume { requests }) => format!("resume {requests:?}"),
         Effect::Say(PeerMessage::VoucherHeld {
             secured, refused, ..
@@ -203,11 +205,15 @@ impl World {
     }
 
     fn terms(&mut self, held: u128) -> String {
+        self.terms_in(held, 12)
+    }
+
+    fn terms_in(&mut self, held: u128, chain_scale: u8) -> String {
         let terms = Terms {
             address: "test.pool.a".into(),
             asset_code: "ETH".into(),
             asset_scale: 9,
-            chain_scale: 12,
+            chain_scale,
             chain_id: 31_337,
             vault: self.policy.vault,
             token: Address::ZERO,
@@ -582,6 +588,53 @@ fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
     assert_eq!(world.pool_fulfills(1, 1), "to software 1 fulfill");
     assert_eq!(world.core.state().sent, Amount::new(20));
     assert_eq!(world.core.state().sent_pending, Amount::ZERO);
+}
+
+#[test]
+fn terms_in_other_decimal_places_than_the_vaults_token_has_are_not_taken() {
+    let mut world = World::ready();
+    world.run(Command::PoolDown);
+    world.run(Command::PoolUp);
+    for scale in [9, 11, 13, 38, 39] {
+        assert_eq!(world.terms_in(50, scale), "alarm", "{scale}");
+        assert!(!world.core.ready());
+    }
+    world.terms(50);
+    assert!(world.core.ready());
+}
+
+#[test]
+fn after_a_deep_reorganisation_nothing_is_agreed_to_until_an_operator_has_looked() {
+    let mut world = World::ready();
+    let block = BlockHeight::new(4);
+    let lost = VaultObservation::DeepReorg { block };
+    assert_eq!(world.run(Command::Chain(lost)), "alarm");
+    assert_eq!(world.software_sends(1, 10), "to software 1 T01");
+    assert_eq!(world.terms(50), "alarm");
+    world.killed();
+    world.run(Command::SoftwareUp);
+    world.run(Command::PoolUp);
+    assert_eq!(world.terms(50), "alarm");
+    assert_eq!(world.run(Command::SettleReorg), "hello");
+    assert_eq!(world.terms(50), "");
+    assert_eq!(world.software_sends(2, 10), "forward 1");
+    assert_eq!(world.run(Command::SettleReorg), "", "nothing to settle");
+}
+
+#[test]
+fn software_that_begins_its_numbers_anew_hears_no_answer_of_its_former_life() {
+    let mut world = World::ready();
+    assert_eq!(world.software_sends(1, 10), "forward 1");
+    world.run(Command::SoftwareDown);
+    world.run(Command::SoftwareUp);
+    assert_eq!(world.software_sends(1, 10), "forward 2");
+    assert_eq!(world.pool_fulfills(1, 1), "");
+    assert_eq!(
+        world.core.state().sent,
+        Amount::new(10),
+        "it was paid all the same"
+    );
+    assert_eq!(world.pool_fulfills(2, 1), "to software 1 fulfill");
 }
 
 /// The npm STREAM client counts a fulfill without data as neither paid nor failed, and waits for ever: seen in a demo.

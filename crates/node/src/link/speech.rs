@@ -91,7 +91,14 @@ impl Speaker {
 
     async fn answer(&self, message: PeerMessage) -> Result<Option<PeerMessage>, String> {
         match message {
-            PeerMessage::Hello { signer, payout } => self.hello(signer, payout).await.map(Some),
+            PeerMessage::Hello {
+                signer,
+                payout,
+                proof,
+            } => self
+                .hello(PeerKeys { signer, payout }, proof)
+                .await
+                .map(Some),
             PeerMessage::Voucher {
                 serial,
                 amount,
@@ -105,9 +112,17 @@ impl Speaker {
         }
     }
 
-    async fn hello(&self, signer: Address, payout: Address) -> Result<PeerMessage, String> {
+    async fn hello(&self, keys: PeerKeys, proof: [u8; 64]) -> Result<PeerMessage, String> {
         let peer = self.facts.peer;
-        let keys = PeerKeys { signer, payout };
+        // Else another account could name them first, and their holder would take its channel for its own.
+        Verified::by(
+            &FastVerifier,
+            &self.facts.domain,
+            keys,
+            Signature(proof),
+            keys.signer,
+        )
+        .map_err(|fault| fault.to_string())?;
         let named = self.shared.core.command(Command::Keys { peer, keys }).await;
         named.map_err(|fault| fault.to_string())?;
         let terms = self

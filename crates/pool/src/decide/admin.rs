@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use forebay_channel::PeerKeys;
 use forebay_ilp::Address;
 use forebay_quantity::{Amount, CommandId, Hash32, PeerId};
 
@@ -10,8 +11,7 @@ use crate::command::Admin;
 use crate::event::Event;
 use crate::rejection::Rejection;
 use crate::state::{
-    AssetDefinition, AssetPolicy, Genesis, PeerKeys, PeerPolicy, Relation, RelationKind, State,
-    bounds,
+    AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation, RelationKind, State, bounds,
 };
 
 pub(super) fn instruct(

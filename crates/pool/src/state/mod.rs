@@ -27,7 +27,7 @@ pub use asset::{
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
-pub use peer::{Peer, PeerKeys, PeerPolicy, Relation, RelationKind};
+pub use peer::{Peer, PeerPolicy, Relation, RelationKind};
 pub(crate) use route::Routes;
 
 use crate::effect::ChainRequest;

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_channel::{Address, Channel, Signature};
+use forebay_channel::{Channel, PeerKeys, Signature};
 use forebay_quantity::{AccountId, Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
 
 use crate::effect::Effect;
@@ -74,15 +74,6 @@ impl Relation {
     pub fn exchanges_routes(&self) -> bool {
         self.sends_routes || self.receives_routes
     }
-}
-
-/// What a peer names when its link opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct PeerKeys {
-    /// Who signs its vouchers.
-    pub signer: Address,
-    /// Where it is paid on chain.
-    pub payout: Address,
 }
 
 /// Chain effects under way for a peer.
