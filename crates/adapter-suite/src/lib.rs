@@ -11,6 +11,7 @@ use forebay_channel::{
 };
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Milliseconds, Timestamp};
 
+mod growth;
 mod rows;
 mod world;
 
@@ -42,7 +43,8 @@ pub enum Answer {
 /// A vault with its chain. Blocks are made only when the suite says so.
 ///
 /// Every party holds money enough for gas and, of the vault's asset, at least 10^24 base units. The vault was
-/// built with [`CLOSE_PERIOD`], [`TERM_MAX`], no floor, no least note and the operator above.
+/// built with [`CLOSE_PERIOD`], [`TERM_MAX`], [`BUCKET_CAPACITY`], [`HEARTBEAT_MAX`], the [`COMMITTEE`], no floor, no least
+/// note and the operator above.
 pub trait Rail {
     /// Where a party is paid, which is also the address of its signing key.
     fn address(&self, party: Party) -> Address;
@@ -92,6 +94,16 @@ impl<T: Signable> Digestible for T {
 pub const CLOSE_PERIOD: Milliseconds = Milliseconds::from_seconds(3_600);
 /// How far ahead a term may end in the vault under test.
 pub const TERM_MAX: Milliseconds = Milliseconds::from_seconds(86_400);
+/// What the operator's key alone may allot in the vault under test, once: nothing of it comes back.
+pub const BUCKET_CAPACITY: Amount = Amount::new(1_000_000);
+/// After this much silence of the operator anybody may start the run-down of the vault under test.
+pub const HEARTBEAT_MAX: Milliseconds = Milliseconds::from_seconds(30 * 86_400);
+/// The committee of the vault under test.
+pub const COMMITTEE: [Party; 3] = [Party::Peer, Party::Lp, Party::Stranger];
+/// How many of it co-sign.
+pub const COMMITTEE_SPEND: u8 = 2;
+/// How many of it freeze.
+pub const COMMITTEE_FREEZE: u8 = 1;
 /// How many blocks lie above the newest final one, at most, on the chain under test.
 pub const BLOCKS_TO_FINAL: u32 = 4;
 

@@ -1,6 +1,6 @@
 //! The claims.
 
-use super::{world::FUNDED, *};
+use super::{growth, world::FUNDED, *};
 use forebay_channel::{CoopClose, KeyChange, NetOff, Release};
 
 /// Every claim about rails.
@@ -68,6 +68,27 @@ pub const ROWS: &[Row] = &[
     Row {
         claim: "an exit is paid from free money and no more",
         check: exit,
+    },
+    Row {
+        claim: "the operator's key allots no more than its bucket, which releases do not fill; above it the committee co-signs",
+        check: growth::bucket,
+    },
+    Row {
+        claim: "one of the committee freezes raises for some days, two again, and nothing that pays out is frozen",
+        check: growth::freeze,
+    },
+    Row {
+        claim: "the operator shows that it lives",
+        check: growth::heartbeat,
+    },
+    Row {
+        claim: "two of the committee mark notes down, and exits are paid by the lower index",
+        check: growth::mark_down,
+    },
+    // The last: it ends the vault.
+    Row {
+        claim: "after the operator's silence anybody starts the run-down, and every note is paid in kind",
+        check: growth::run_down,
     },
 ];
 

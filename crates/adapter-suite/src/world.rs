@@ -1,6 +1,7 @@
 //! What a row needs to speak shortly: one channel on the rail under test.
 
 use super::*;
+use forebay_channel::vault::Cosignature;
 use std::collections::BTreeSet;
 
 /// The first allotment and the deposit of each row's channel, in base units.
@@ -94,6 +95,16 @@ impl<'a> World<'a> {
         SignedVoucher { voucher, signature }
     }
 
+    /// Signatures of the first `count` of the committee.
+    pub(crate) fn cosigned(&self, count: usize, message: &dyn Digestible) -> Vec<Cosignature> {
+        let members = (0u8..).zip(COMMITTEE).take(count);
+        let one = |(member, party)| Cosignature {
+            member,
+            signature: self.rail.sign(party, &self.rail.domain(), message),
+        };
+        members.map(one).collect()
+    }
+
     pub(crate) fn redeem(&self, lane: LaneId, amount: u128) -> VaultRequest {
         VaultRequest::Redeem(vec![self.voucher(lane, amount)])
     }
@@ -130,6 +141,18 @@ impl<'a> World<'a> {
             | VaultObservation::DeepReorg { .. } => None,
         };
         self.reports().into_iter().filter_map(first).collect()
+    }
+
+    /// All facts that were reported so far, of whatever channel or of none.
+    pub(crate) fn facts_of_vault(&mut self) -> Vec<VaultFact> {
+        self.seen.extend(self.rail.observations());
+        let fact = |observation: &VaultObservation| match observation {
+            VaultObservation::Fact { fact, .. } => Some(*fact),
+            VaultObservation::Retracted { .. }
+            | VaultObservation::Head(_)
+            | VaultObservation::DeepReorg { .. } => None,
+        };
+        self.seen.iter().filter_map(fact).collect()
     }
 
     /// The channel's facts that were reported at this depth, in order.

@@ -9,7 +9,7 @@ use forebay_quantity::{
 };
 
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation};
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation, VaultRules};
 
 /// Everything that may change the pool.
 #[derive(Debug, Clone)]
@@ -72,6 +72,13 @@ pub enum Command<'a> {
     },
     /// Time passed: expire packets, plan settlements and rebalancing. Does bounded work.
     Tick,
+    /// What an asset's vault says it was built with.
+    VaultRules {
+        /// Whose vault.
+        asset: AssetId,
+        /// Its rules, which never change.
+        rules: VaultRules,
+    },
 }
 
 /// An ILP prepare, its raw bytes left with the link.
@@ -363,4 +370,28 @@ pub enum VaultFact {
     },
     /// The chain was reorganised below the depth we rely on.
     DeepReorg,
+    /// Of what a channel's allotment rose by, this much was co-signed by the committee and not taken from the bucket.
+    RaiseCosigned {
+        /// Which channel.
+        serial: ChannelSerial,
+        /// By how much.
+        amount: Amount,
+    },
+    /// The operator showed that it is there.
+    HeartbeatSeen {
+        /// When.
+        at: Timestamp,
+    },
+    /// The committee stopped raises and renewals.
+    Frozen {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The committee lowered the note index and wrote off all share units.
+    MarkedDown {
+        /// New index in ray (10²⁷).
+        index: u128,
+    },
+    /// The vault runs down: all notes alike are paid in kind, then the share holder.
+    RunDownStarted,
 }

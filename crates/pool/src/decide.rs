@@ -50,6 +50,7 @@ pub fn decide(
             packet::expire(state, now, events);
             Ok(())
         }
+        Command::VaultRules { asset, rules } => chain::rules(state, *asset, *rules, events),
     }
 }
 

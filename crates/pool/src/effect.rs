@@ -147,6 +147,11 @@ pub enum ChainRequest {
         /// The ceiling announced.
         ceiling: Amount,
     },
+    /// Show the vault that the operator is there.
+    Heartbeat {
+        /// Vault.
+        asset: AssetId,
+    },
 }
 
 impl ChainRequest {
@@ -160,7 +165,8 @@ impl ChainRequest {
             | Self::PayExits { asset, .. }
             | Self::StartClose { asset, .. }
             | Self::FinishNotice { asset, .. }
-            | Self::StartLower { asset, .. } => *asset,
+            | Self::StartLower { asset, .. }
+            | Self::Heartbeat { asset } => *asset,
         }
     }
 
@@ -173,7 +179,7 @@ impl ChainRequest {
             | Self::StartClose { serial, .. }
             | Self::FinishNotice { serial, .. }
             | Self::StartLower { serial, .. } => Some(*serial),
-            Self::RaiseIndex { .. } | Self::PayExits { .. } => None,
+            Self::RaiseIndex { .. } | Self::PayExits { .. } | Self::Heartbeat { .. } => None,
         }
     }
 }
@@ -245,7 +251,8 @@ pub fn effects(event: &Event) -> Option<Effect> {
         | Event::ChainSaw { .. }
         | Event::CommandTaken(_)
         | Event::InstructionTaken { .. }
-        | Event::RelationSet(..) => None,
+        | Event::RelationSet(..)
+        | Event::VaultRulesKnown(..) => None,
     }
 }
 

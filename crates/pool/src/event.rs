@@ -13,7 +13,7 @@ use forebay_quantity::{
 use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation};
+use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation, VaultRules};
 
 /// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -179,6 +179,8 @@ pub enum Event {
     },
     /// What a peer is to the pool was said anew.
     RelationSet(PeerId, Relation),
+    /// What an asset's vault was built with is known.
+    VaultRulesKnown(AssetId, VaultRules),
 }
 
 impl Event {
@@ -207,7 +209,8 @@ impl Event {
             | Self::ChainSaw { .. }
             | Self::CommandTaken(_)
             | Self::InstructionTaken { .. }
-            | Self::RelationSet(..) => false,
+            | Self::RelationSet(..)
+            | Self::VaultRulesKnown(..) => false,
         }
     }
 }

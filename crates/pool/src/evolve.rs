@@ -18,7 +18,7 @@ use crate::effect::ChainRequest;
 use crate::event::Event;
 use crate::state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Genesis, Peer, PeerDemands, PeerPolicy,
-    Relation, State, bounds,
+    Relation, State, VaultRules, bounds,
 };
 
 /// Applies one event.
@@ -69,6 +69,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::CommandTaken(id) => remember(state, *id, Hash32([0; 32])),
         Event::InstructionTaken { id, digest } => remember(state, *id, *digest),
         Event::RelationSet(peer, relation) => state.peer_mut(*peer).relation = *relation,
+        Event::VaultRulesKnown(asset, rules) => know_rules(state, *asset, *rules),
     }
 }
 
@@ -107,6 +108,18 @@ fn add_asset(state: &mut State, definition: &AssetDefinition, policy: &AssetPoli
         state.now,
     ));
     price::rebuild(state);
+}
+
+fn know_rules(state: &mut State, asset: AssetId, rules: VaultRules) {
+    let now = state.now;
+    let asset = state.asset_mut(asset);
+    asset.rules = rules;
+    // What the vault's history drained is subtracted as its facts arrive; of a history that was taken before, nothing is known.
+    let level = match asset.vault.cursor {
+        None => rules.bucket_capacity,
+        Some(_) => Amount::ZERO,
+    };
+    (asset.vault.bucket, asset.vault.bucket_at) = (level, now);
 }
 
 fn set_asset(state: &mut State, asset: AssetId, policy: &AssetPolicy) {
@@ -244,6 +257,7 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
         }),
         ChainRequest::RaiseIndex { asset, .. } => state.asset_mut(*asset).index_demand = Some(id),
         ChainRequest::PayExits { asset, .. } => state.asset_mut(*asset).exits_demand = Some(id),
+        ChainRequest::Heartbeat { asset } => state.asset_mut(*asset).heartbeat_demand = Some(id),
     }
 }
 
@@ -298,7 +312,8 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 | ChainRequest::StartClose { .. }
                 | ChainRequest::StartLower { .. }
                 | ChainRequest::RaiseIndex { .. }
-                | ChainRequest::PayExits { .. } => {}
+                | ChainRequest::PayExits { .. }
+                | ChainRequest::Heartbeat { .. } => {}
             }
         });
         if let Some(serial) = never_opened {
@@ -309,7 +324,11 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
     }
     let asset = state.asset_mut(request.asset());
     asset.retry_at = retry_at;
-    for standing in [&mut asset.index_demand, &mut asset.exits_demand] {
+    for standing in [
+        &mut asset.index_demand,
+        &mut asset.exits_demand,
+        &mut asset.heartbeat_demand,
+    ] {
         if *standing == Some(id) {
             *standing = None;
         }

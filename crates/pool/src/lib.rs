@@ -33,7 +33,7 @@ pub use rejection::{RejectCode, Rejection};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Genesis, Holding, Packet,
-    Peer, PeerPolicy, Relation, RelationKind, State, VaultMirror, bounds,
+    Peer, PeerPolicy, Relation, RelationKind, State, VaultMirror, VaultRules, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

@@ -278,7 +278,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::ChainSettled { .. }
         | Event::CommandTaken(_)
         | Event::InstructionTaken { .. }
-        | Event::RelationSet(..) => None,
+        | Event::RelationSet(..)
+        | Event::VaultRulesKnown(..) => None,
     }
 }
 
@@ -296,13 +297,18 @@ fn fact_serial(fact: &VaultFact) -> Option<forebay_quantity::ChannelSerial> {
         | VaultFact::NoticeDropped { serial, .. }
         | VaultFact::KeyChanged { serial, .. }
         | VaultFact::NettedOff { serial, .. }
-        | VaultFact::ChannelClosed { serial, .. } => Some(*serial),
+        | VaultFact::ChannelClosed { serial, .. }
+        | VaultFact::RaiseCosigned { serial, .. } => Some(*serial),
         VaultFact::NoteDeposited { .. }
         | VaultFact::ExitRequested { .. }
         | VaultFact::ExitPaid { .. }
         | VaultFact::IndexRaised { .. }
         | VaultFact::SharesDeposited { .. }
         | VaultFact::SharesWithdrawn { .. }
-        | VaultFact::DeepReorg => None,
+        | VaultFact::DeepReorg
+        | VaultFact::HeartbeatSeen { .. }
+        | VaultFact::Frozen { .. }
+        | VaultFact::MarkedDown { .. }
+        | VaultFact::RunDownStarted => None,
     }
 }

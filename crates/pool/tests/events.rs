@@ -99,6 +99,12 @@ fn events() -> Vec<Event> {
         },
         Event::CommandTaken(CommandId([26; 16])),
     ];
+    let rules = VaultRules {
+        bucket_capacity: amount,
+        bucket_refill_per_day: Amount::new(34),
+        heartbeat_max_ms: 35,
+        has_committee: true,
+    };
     let requests = [
         ChainRequest::Open {
             peer,
@@ -134,6 +140,7 @@ fn events() -> Vec<Event> {
             serial,
             ceiling: amount,
         },
+        ChainRequest::Heartbeat { asset },
     ];
     all.extend(requests.map(|request| Event::ChainDemanded {
         id: EffectId(30),
@@ -212,6 +219,11 @@ fn events() -> Vec<Event> {
             peer_paid: amount,
         },
         VaultFact::DeepReorg,
+        VaultFact::RaiseCosigned { serial, amount },
+        VaultFact::HeartbeatSeen { at: stamp },
+        VaultFact::Frozen { until: stamp },
+        VaultFact::MarkedDown { index: 36 },
+        VaultFact::RunDownStarted,
     ];
     all.extend(facts.map(|fact| Event::ChainSaw {
         asset,
@@ -238,6 +250,7 @@ fn events() -> Vec<Event> {
             },
         ));
     }
+    all.push(Event::VaultRulesKnown(asset, rules));
     all
 }
 

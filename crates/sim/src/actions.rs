@@ -1,6 +1,7 @@
 //! What may happen in a step: what peers, LPs, price sources, the operator, the chain and the disk do, rightly and wrongly.
 
-use forebay_channel::{LaneId, Voucher};
+use forebay_channel::vault::Cosignature;
+use forebay_channel::{CosignedRaise, Domain, Freeze, LaneId, MarkDown, Signable, Voucher};
 use forebay_journal::testing::Faults;
 use forebay_pool::{
     Admin, ChainFact, Command, Depth, FactAt, PeerKeys, Prepare, Rejection, Relation, RelationKind,
@@ -13,7 +14,7 @@ use forebay_quantity::{
 use crate::adapter::Adapter;
 use crate::chain::FINALITY_DEPTH;
 use crate::setup::{self, address, quote_round, report, submit};
-use crate::signing::signed;
+use crate::signing::{sign, signed};
 use crate::vault::{Call, Sender};
 use crate::world::{Mail, World};
 
@@ -39,6 +40,7 @@ pub(crate) fn act(world: &mut World) {
         958..=963 => world.crash_if_up(),
         964..=971 => jump_clock(world),
         972..=983 => reorganise(world),
+        988..=991 => meet(world),
         984..=987 => world.poll_limit = world.random.pick(&[0, 1, 3, usize::MAX, usize::MAX]),
         _ => {
             for number in 0..world.actors.len() {
@@ -468,6 +470,67 @@ fn give_notice(world: &mut World) {
         }
     };
     submit(world, asset, sender, call);
+}
+
+/// What the committee signs, and now and then what it did not.
+fn meet(world: &mut World) {
+    let number = world.random.index(world.factors.len());
+    let asset = AssetId(u16::try_from(number).expect("few"));
+    let domain = world.domains[number];
+    let now_s = world.chain.time_s();
+    let vault = world.chain.vault(asset);
+    let (nonce, index) = (vault.growth.committee_nonce, vault.index);
+    let open = vault.channels.iter().filter(|(_, channel)| !channel.closed);
+    let serial = open.map(|(serial, _)| *serial).next_back();
+    let valid_until_s = now_s + 3_600;
+    let signers = world.random.pick(&[1, 2, 2, 3]);
+    let (sender, call) = match world.random.below(5) {
+        0 | 1 => {
+            let freeze = Freeze {
+                until_s: now_s + world.random.between(60, 2 * 3_600),
+            };
+            let list = cosigned(&domain, &freeze, signers);
+            (stranger(), Call::Freeze(freeze, list))
+        }
+        2 => {
+            let mark_down = MarkDown {
+                index: Amount::new(index - index / u128::from(world.random.between(1_000, 9_999))),
+                nonce,
+                valid_until_s,
+            };
+            let list = cosigned(&domain, &mark_down, signers);
+            (stranger(), Call::MarkDown(mark_down, list))
+        }
+        _ => {
+            let Some(serial) = serial else { return };
+            let raise = CosignedRaise {
+                serial: ChannelSerial(serial),
+                amount: Amount::new(
+                    u128::from(world.random.magnitude(9)) * world.factors[number] + 1,
+                ),
+                term_end_s: 0,
+                nonce,
+                valid_until_s,
+            };
+            let list = cosigned(&domain, &raise, signers);
+            (Sender::Operator, Call::RaiseCosigned(raise, list))
+        }
+    };
+    submit(world, asset, sender, call);
+}
+
+fn cosigned(domain: &Domain, message: &impl Signable, signers: usize) -> Vec<Cosignature> {
+    let digest = domain.digest(message);
+    let members = (0u8..).zip(setup::committee()).take(signers);
+    let one = |(member, signer)| Cosignature {
+        member,
+        signature: sign(&digest, signer),
+    };
+    members.map(one).collect()
+}
+
+fn stranger() -> Sender {
+    Sender::Account(address(b"stranger", 3))
 }
 
 /// Anybody executes what notices have run out; a watchful peer redeems before.

@@ -268,6 +268,7 @@ impl Adapter {
                     Call::FinishKeyChange { serial: serial.0 }
                 }
             },
+            ChainRequest::Heartbeat { .. } => Call::Heartbeat,
             ChainRequest::StartLower {
                 serial, ceiling, ..
             } => Call::StartLowering {

@@ -288,7 +288,8 @@ impl Auditor {
             | ChainRequest::PayExits { .. }
             | ChainRequest::StartClose { .. }
             | ChainRequest::FinishNotice { .. }
-            | ChainRequest::StartLower { .. } => {}
+            | ChainRequest::StartLower { .. }
+            | ChainRequest::Heartbeat { .. } => {}
         }
     }
 

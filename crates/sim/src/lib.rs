@@ -13,6 +13,7 @@ mod books;
 mod chain;
 mod counts;
 mod events;
+mod growth;
 mod liveness;
 mod process;
 mod random;

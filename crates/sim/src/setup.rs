@@ -4,6 +4,7 @@ use forebay_channel::{Address, Domain};
 use forebay_market::{Guards, SpreadPolicy};
 use forebay_pool::{
     Admin, AssetDefinition, AssetPolicy, Command, Genesis, PeerKeys, PeerPolicy, Rejection,
+    VaultRules,
 };
 use forebay_quantity::{
     Amount, AssetId, Bps, ChannelSerial, CommandId, Hash32, Milliseconds, PeerId, Ppm, SourceId,
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::actor::Actor;
 use crate::chain::{Chain, FINALITY_DEPTH};
+use crate::growth::GrowthRules;
 use crate::random::Random;
 use crate::vault::{Call, Sender, Vault, VaultParameters};
 use crate::world::{START_MS, World};
@@ -115,8 +117,17 @@ pub(crate) fn populate(world: &mut World) {
         let mut policy = asset_policy(&mut world.random);
         policy.guards.sources_min = 3;
         let domain = Domain::new(CHAIN_ID, definition.vault);
+        let steps = u32::from(definition.chain_scale - definition.scale);
+        let growth = growth_rules(world, 10u128.pow(steps));
+        let rules = VaultRules {
+            bucket_capacity: Amount::new(growth.bucket_capacity),
+            bucket_refill_per_day: Amount::new(growth.bucket_refill_per_day),
+            heartbeat_max_ms: growth.heartbeat_max_s * 1_000,
+            has_committee: true,
+        };
         vaults.push(Vault::new(
             VaultParameters {
+                growth,
                 domain,
                 floor_bps: u128::from(definition.floor.0),
                 close_period_s: CLOSE_PERIOD_S,
@@ -128,12 +139,15 @@ pub(crate) fn populate(world: &mut World) {
             START_MS / 1_000,
         ));
         world.domains.push(domain);
-        let steps = u32::from(definition.chain_scale - definition.scale);
         world.factors.push(10u128.pow(steps));
         world.true_prices.push(price * PRICE_ONE);
         world
             .admin(Admin::AddAsset(definition, policy))
             .expect("a sound asset");
+        let asset = AssetId(u16::try_from(number).expect("few"));
+        world
+            .apply(&Command::VaultRules { asset, rules })
+            .expect("news");
     }
     world.chain = Chain::new(vaults, START_MS / 1_000, FINALITY_DEPTH);
     let peers = 3 + world.random.index(4);
@@ -174,6 +188,24 @@ pub(crate) fn populate(world: &mut World) {
         quote_round(world, asset);
     }
     world.end_batch(None);
+}
+
+/// Three named keys, of which two co-sign and one freezes.
+pub(crate) fn committee() -> Vec<Address> {
+    (0..3).map(|number| address(b"member", number)).collect()
+}
+
+/// A bucket that is sometimes small; it fills again within the hours that a healed world has.
+fn growth_rules(world: &mut World, factor: u128) -> GrowthRules {
+    let capacity = world.random.pick(&[20, 60, 1_000]) * 10u128.pow(9) * factor;
+    GrowthRules {
+        bucket_capacity: capacity,
+        bucket_refill_per_day: capacity * 24,
+        heartbeat_max_s: world.random.pick(&[6, 30 * 24]) * 3_600,
+        committee: committee(),
+        committee_spend: 2,
+        committee_freeze: 1,
+    }
 }
 
 /// What a pool that does not exist yet must refuse.

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 
 use forebay_channel::{
-    Address, CoopClose, Domain, KeyChange, LaneId, NetOff, Release, Signable, Signature, Voucher,
-    vault::SignedVoucher,
+    Address, CoopClose, CosignedRaise, Domain, Freeze, KeyChange, LaneId, MarkDown, NetOff,
+    Release, Signable, Signature, Voucher,
+    vault::{Cosignature, RUN_DOWN_COHORT, SignedVoucher},
 };
 use forebay_pool::{NoticeKind, VaultFact};
 use forebay_quantity::{Amount, ChannelSerial, Timestamp};
 
+use crate::growth::{Growth, GrowthRules};
 use crate::signing::is_signed_by;
 
 pub(crate) const RAY: u128 = 1_000_000_000_000_000_000_000_000_000;
 const DAY_S: u64 = 86_400;
 const BPS: u128 = 10_000;
+/// Cohorts that are paid before a run-down is judged.
+const COHORTS_TRIED_MAX: u8 = 32;
 /// A cohort takes newcomers as long as one part in this many is unpaid.
 const DILUTION_MAX: u128 = 1_000_000_000;
 
@@ -101,9 +105,15 @@ pub(crate) enum Call {
     PayExits,
     #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
     ClaimExit {
-        cohort: usize,
+        cohort: u32,
         member: Address,
     },
+    Heartbeat,
+    RaiseCosigned(CosignedRaise, Vec<Cosignature>),
+    Freeze(Freeze, Vec<Cosignature>),
+    MarkDown(MarkDown, Vec<Cosignature>),
+    #[allow(dead_code, reason = "only the suite of all rails asks for it so far")]
+    StartRunDown,
     Accrue {
         index: u128,
     },
@@ -164,6 +174,57 @@ struct Membership {
 }
 
 impl CohortBooks {
+    fn new(day: u64, due_at_s: u64) -> Self {
+        Self {
+            day,
+            due_at_s,
+            unpaid: 0,
+            parts: 0,
+            paid_per_part: 0,
+            unclaimed: 0,
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Burns as many unpaid units as the money can pay, and sets it aside; says how many units for how much.
+    fn pay(&mut self, index: u128, payable: u128) -> (u128, u128) {
+        let mut burnt = self.unpaid;
+        let mut worth = mul_div(burnt, index, RAY, false);
+        if worth > payable {
+            burnt = mul_div(payable, RAY, index, false);
+            worth = mul_div(burnt, index, RAY, false);
+        }
+        if burnt != 0 {
+            self.unpaid -= burnt;
+            self.paid_per_part += mul_div(worth, RAY, self.parts, true);
+            self.unclaimed += worth;
+        }
+        (burnt, worth)
+    }
+
+    /// A member's unpaid units leave with it.
+    fn leave(&mut self, member: Address) -> u128 {
+        let Some(membership) = self.members.get_mut(&member) else {
+            return 0;
+        };
+        let parts = std::mem::take(&mut membership.parts);
+        if parts == 0 {
+            return 0;
+        }
+        let units = mul_div(parts, self.unpaid, self.parts, false);
+        self.parts -= parts;
+        self.unpaid -= units;
+        units
+    }
+
+    /// Parts that were there from the beginning join late, and get what they missed.
+    fn join_late(&mut self, member: Address, units: u128) -> u128 {
+        let missed = mul_div(units, self.paid_per_part, RAY, false).min(self.unclaimed);
+        self.unclaimed -= missed;
+        self.members.entry(member).or_default().parts += units;
+        missed
+    }
+
     /// Takes what a member has coming.
     fn take_owed(&mut self, member: Address) -> u128 {
         let membership = self.members.entry(member).or_default();
@@ -185,6 +246,7 @@ pub(crate) struct VaultParameters {
     pub(crate) term_max_s: u64,
     pub(crate) index_rate_max: u128,
     pub(crate) note_min: u128,
+    pub(crate) growth: GrowthRules,
 }
 
 #[derive(Debug, Clone)]
@@ -198,6 +260,11 @@ pub(crate) struct Vault {
     pub(crate) cohorts: Vec<CohortBooks>,
     pub(crate) cohort_oldest: usize,
     pub(crate) share_units: u128,
+    /// Who deposited shares last; the contract knows but one.
+    share_holder: Option<Sender>,
+    pub(crate) growth: Growth,
+    /// The cohort of all units, once the vault runs down.
+    pub(crate) all: Option<CohortBooks>,
     pub(crate) channels: BTreeMap<u64, ChannelBooks>,
     /// What everybody was paid by the vault, less what they paid in.
     pub(crate) purses: BTreeMap<Sender, i128>,
@@ -207,8 +274,12 @@ type Refusal = &'static str;
 
 impl Vault {
     pub(crate) fn new(parameters: VaultParameters, now_s: u64) -> Self {
+        let growth = Growth::new(parameters.growth.clone(), now_s);
         Self {
             parameters,
+            growth,
+            share_holder: None,
+            all: None,
             free: 0,
             units_total: 0,
             index: RAY,
@@ -250,7 +321,8 @@ impl Vault {
             .values()
             .map(|channel| channel.pool.remaining() + channel.peer.remaining())
             .sum();
-        let unclaimed: u128 = self.cohorts.iter().map(|cohort| cohort.unclaimed).sum();
+        let cohorts = self.cohorts.iter().chain(&self.all);
+        let unclaimed: u128 = cohorts.map(|cohort| cohort.unclaimed).sum();
         assert_eq!(
             signed(self.free + remaining + unclaimed),
             -self.purses.values().sum::<i128>(),
@@ -308,7 +380,9 @@ impl Vault {
                     return Err("BadTerm");
                 }
                 if allotment != 0 {
+                    self.growth.may_grow(now_s)?;
                     self.exits_in_time(now_s)?;
+                    self.growth.spend_bucket(now_s, allotment)?;
                     self.term(now_s, 0, term_end_s)?;
                     self.spend_free(allotment)?;
                 }
@@ -374,29 +448,54 @@ impl Vault {
                 term_end_s,
             } => {
                 operator_only(sender)?;
+                self.growth.may_grow(now_s)?;
                 self.exits_in_time(now_s)?;
                 let channel = self.open_channel(serial)?;
                 let added = ceiling.saturating_sub(channel.pool.ceiling);
-                channel.pool.ceiling += added;
-                let (raised, before) = (channel.pool.ceiling, channel.term_end_s);
-                if term_end_s != 0 {
-                    channel.term_end_s = term_end_s;
-                    self.term(now_s, before, term_end_s)?;
-                }
+                self.raise(now_s, serial, added, term_end_s, logs)?;
                 if added != 0 {
+                    self.growth.spend_bucket(now_s, added)?;
                     self.spend_free(added)?;
-                    logs.push(VaultFact::AllotmentRaised {
-                        serial: ChannelSerial(serial),
-                        ceiling: amount(raised),
-                    });
-                }
-                if term_end_s != 0 {
-                    logs.push(VaultFact::AllotmentRenewed {
-                        serial: ChannelSerial(serial),
-                        term_ends: milliseconds(term_end_s),
-                    });
                 }
             }
+            Call::RaiseCosigned(ref raise, ref signatures) => {
+                operator_only(sender)?;
+                self.growth.may_grow(now_s)?;
+                self.exits_in_time(now_s)?;
+                in_time(now_s, raise.valid_until_s)?;
+                let agreed = CosignedRaise {
+                    nonce: self.growth.committee_nonce,
+                    ..*raise
+                };
+                let domain = self.parameters.domain;
+                self.growth.cosigned_by_t(&domain, &agreed, signatures)?;
+                self.growth.committee_nonce += 1;
+                let (serial, added) = (raise.serial.value(), raise.amount.value());
+                self.raise(now_s, serial, added, raise.term_end_s, logs)?;
+                self.spend_free(added)?;
+                logs.push(VaultFact::RaiseCosigned {
+                    serial: raise.serial,
+                    amount: raise.amount,
+                });
+            }
+            Call::Heartbeat => {
+                operator_only(sender)?;
+                self.growth.heartbeat(now_s)?;
+                logs.push(VaultFact::HeartbeatSeen {
+                    at: milliseconds(now_s),
+                });
+            }
+            Call::Freeze(ref freeze, ref signatures) => {
+                let domain = self.parameters.domain;
+                self.growth.freeze(now_s, &domain, freeze, signatures)?;
+                logs.push(VaultFact::Frozen {
+                    until: milliseconds(freeze.until_s),
+                });
+            }
+            Call::MarkDown(ref mark_down, ref signatures) => {
+                self.mark_down(now_s, mark_down, signatures, logs)?
+            }
+            Call::StartRunDown => self.start_run_down(now_s, logs)?,
             Call::Redeem {
                 serial,
                 lane,
@@ -442,8 +541,9 @@ impl Vault {
                 ceiling,
             } => {
                 let period = self.parameters.close_period_s;
+                let runs_down = self.growth.runs_down;
                 let channel = self.open_channel(serial)?;
-                let ended = lane == LaneId::Pool && now_s > channel.term_end_s;
+                let ended = lane == LaneId::Pool && (now_s > channel.term_end_s || runs_down);
                 let ceiling = if ended { 0 } else { ceiling };
                 if !ended {
                     owner_only(channel, sender, lane)?;
@@ -516,6 +616,7 @@ impl Vault {
                 owner,
                 amount: arrived,
             } => {
+                self.growth.requires_running()?;
                 self.receive(Sender::Account(owner), arrived)?;
                 let minted = mul_div(arrived, RAY, self.index, false);
                 if arrived < self.parameters.note_min || minted == 0 {
@@ -532,13 +633,10 @@ impl Vault {
             }
             Call::RequestExit { owner, units } => self.request_exit(now_s, owner, units, logs)?,
             Call::PayExits => self.pay_exits(logs)?,
-            Call::ClaimExit { cohort, member } => {
-                let of = self.cohorts.get_mut(cohort);
-                let owed = of.map_or(0, |cohort| cohort.take_owed(member));
-                self.pay(Sender::Account(member), owed);
-            }
+            Call::ClaimExit { cohort, member } => self.claim_exit(cohort, member),
             Call::Accrue { index } => {
                 operator_only(sender)?;
+                self.growth.requires_running()?;
                 let elapsed = (now_s - self.accrued_at_s).min(DAY_S);
                 let part = self.parameters.index_rate_max * u128::from(elapsed) / u128::from(DAY_S);
                 let rise_max = mul_div(self.index, part, RAY, false);
@@ -550,6 +648,8 @@ impl Vault {
                 logs.push(VaultFact::IndexRaised { index });
             }
             Call::DepositShare { amount: arrived } => {
+                self.growth.requires_running()?;
+                self.share_holder = Some(sender);
                 self.receive(sender, arrived)?;
                 self.free += arrived;
                 self.share_units += arrived;
@@ -558,6 +658,7 @@ impl Vault {
                 });
             }
             Call::WithdrawShare { amount: leaves } => {
+                self.growth.requires_running()?;
                 self.exits_in_time(now_s)?;
                 if leaves > self.share_units {
                     return Err("NotEnoughUnits");
@@ -571,6 +672,98 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// The allotment alone; bucket and free money are the caller's.
+    fn raise(
+        &mut self,
+        now_s: u64,
+        serial: u64,
+        added: u128,
+        term_end_s: u64,
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<(), Refusal> {
+        let channel = self.open_channel(serial)?;
+        channel.pool.ceiling += added;
+        let (raised, before) = (channel.pool.ceiling, channel.term_end_s);
+        if term_end_s != 0 {
+            channel.term_end_s = term_end_s;
+            self.term(now_s, before, term_end_s)?;
+        }
+        let serial = ChannelSerial(serial);
+        if added != 0 {
+            let ceiling = Amount::new(raised);
+            logs.push(VaultFact::AllotmentRaised { serial, ceiling });
+        }
+        if term_end_s != 0 {
+            let term_ends = milliseconds(term_end_s);
+            logs.push(VaultFact::AllotmentRenewed { serial, term_ends });
+        }
+        Ok(())
+    }
+
+    fn mark_down(
+        &mut self,
+        now_s: u64,
+        mark_down: &MarkDown,
+        signatures: &[Cosignature],
+        logs: &mut Vec<VaultFact>,
+    ) -> Result<(), Refusal> {
+        self.growth.requires_running()?;
+        in_time(now_s, mark_down.valid_until_s)?;
+        let index = mark_down.index.value();
+        if index == 0 || index >= self.index {
+            return Err("IndexNotLower");
+        }
+        let agreed = MarkDown {
+            nonce: self.growth.committee_nonce,
+            ..*mark_down
+        };
+        let domain = self.parameters.domain;
+        self.growth.cosigned_by_t(&domain, &agreed, signatures)?;
+        self.growth.committee_nonce += 1;
+        (self.index, self.accrued_at_s) = (index, now_s);
+        self.share_units = 0;
+        logs.push(VaultFact::MarkedDown { index });
+        Ok(())
+    }
+
+    fn start_run_down(&mut self, now_s: u64, logs: &mut Vec<VaultFact>) -> Result<(), Refusal> {
+        self.growth.requires_running()?;
+        for _ in 0..COHORTS_TRIED_MAX {
+            if self.pay_exits(logs).is_err() {
+                break;
+            }
+        }
+        let span = self.parameters.term_max_s + self.parameters.close_period_s;
+        let oldest = self.cohorts.get(self.cohort_oldest);
+        let unpaid = oldest.is_some_and(|cohort| now_s > cohort.due_at_s + span);
+        if !unpaid && !self.growth.is_silent(now_s) {
+            return Err("TooEarly");
+        }
+        self.growth.runs_down = true;
+        let mut all = CohortBooks::new(0, now_s);
+        (all.unpaid, all.parts) = (self.units_total, self.units_total);
+        self.all = Some(all);
+        logs.push(VaultFact::RunDownStarted);
+        Ok(())
+    }
+
+    fn claim_exit(&mut self, cohort: u32, member: Address) {
+        let of = usize::try_from(cohort).ok();
+        let of = of.and_then(|at| self.cohorts.get_mut(at));
+        let (mut owed, mut moved) = (0, 0);
+        if let Some(cohort) = of {
+            owed = cohort.take_owed(member);
+            if self.all.is_some() {
+                moved = cohort.leave(member);
+            }
+        }
+        if let Some(all) = &mut self.all {
+            moved += self.units.insert(member, 0).unwrap_or(0);
+            owed += all.take_owed(member) + all.join_late(member, moved);
+        }
+        self.pay(Sender::Account(member), owed);
     }
 
     /// A closed channel has no pool signer, and nothing left to pay on the other lane.
@@ -794,6 +987,7 @@ impl Vault {
         units: u128,
         logs: &mut Vec<VaultFact>,
     ) -> Result<(), Refusal> {
+        self.growth.requires_running()?;
         let held = self.units.get(&owner).copied().unwrap_or(0);
         if units == 0 {
             return Err("ZeroAmount");
@@ -811,15 +1005,8 @@ impl Vault {
             open && last.parts <= last.unpaid * DILUTION_MAX
         });
         if !joins {
-            self.cohorts.push(CohortBooks {
-                day,
-                due_at_s: now_s + self.parameters.exit_notice_s,
-                unpaid: 0,
-                parts: 0,
-                paid_per_part: 0,
-                unclaimed: 0,
-                members: BTreeMap::new(),
-            });
+            let due_at_s = now_s + self.parameters.exit_notice_s;
+            self.cohorts.push(CohortBooks::new(day, due_at_s));
         }
         let number = self.cohorts.len() - 1;
         let joined = &mut self.cohorts[number];
@@ -842,35 +1029,58 @@ impl Vault {
 
     /// As the client calls it: one cohort at a time, and a payment of nothing is reported as a failure.
     fn pay_exits(&mut self, logs: &mut Vec<VaultFact>) -> Result<(), Refusal> {
+        if self.all.is_some() {
+            return self.pay_run_down(logs);
+        }
         let oldest = self.cohort_oldest;
-        let unpaid = self.cohorts.get(oldest).ok_or("nothing is unpaid")?.unpaid;
-        let have = self.free * BPS;
-        let kept = self.parameters.floor_bps * self.note_claims();
-        let most = have.saturating_sub(kept) / (BPS - self.parameters.floor_bps);
-        let payable = most.min(self.free);
-        let mut burnt = unpaid;
-        let mut worth = mul_div(unpaid, self.index, RAY, false);
-        if worth > payable {
-            burnt = mul_div(payable, RAY, self.index, false);
-            if burnt == 0 {
-                return Err("no free money above the floor");
-            }
-            worth = mul_div(burnt, self.index, RAY, false);
+        let payable = self.payable_to_exits();
+        let paying = self.cohorts.get_mut(oldest).ok_or("nothing is unpaid")?;
+        let (burnt, worth) = paying.pay(self.index, payable);
+        if burnt == 0 {
+            return Err("no free money above the floor");
+        }
+        if paying.unpaid == 0 {
+            self.cohort_oldest += 1;
         }
         self.units_total -= burnt;
         self.spend_free(worth)?;
-        let paying = &mut self.cohorts[oldest];
-        paying.unpaid -= burnt;
-        paying.paid_per_part += mul_div(worth, RAY, paying.parts, true);
-        paying.unclaimed += worth;
-        if burnt == unpaid {
-            self.cohort_oldest += 1;
-        }
         logs.push(VaultFact::ExitPaid {
             cohort: u64::try_from(oldest).expect("usize fits u64"),
             units: Amount::new(burnt),
             amount: Amount::new(worth),
         });
+        Ok(())
+    }
+
+    fn payable_to_exits(&self) -> u128 {
+        let have = self.free * BPS;
+        let kept = self.parameters.floor_bps * self.note_claims();
+        let most = have.saturating_sub(kept) / (BPS - self.parameters.floor_bps);
+        most.min(self.free)
+    }
+
+    /// All notes alike from all free money; once they are paid, the share holder.
+    fn pay_run_down(&mut self, logs: &mut Vec<VaultFact>) -> Result<(), Refusal> {
+        let all = self.all.as_mut().expect("it runs down");
+        let (burnt, worth) = all.pay(self.index, self.free);
+        self.free -= worth;
+        self.units_total -= burnt;
+        if burnt != 0 {
+            logs.push(VaultFact::ExitPaid {
+                cohort: u64::from(RUN_DOWN_COHORT),
+                units: Amount::new(burnt),
+                amount: Amount::new(worth),
+            });
+        }
+        let rest = self.free;
+        let holder = self.share_holder.filter(|_| self.share_units != 0);
+        if let Some(holder) = holder.filter(|_| self.units_total == 0 && rest != 0) {
+            self.free = 0;
+            self.pay(holder, rest);
+            logs.push(VaultFact::SharesWithdrawn {
+                amount: Amount::new(rest),
+            });
+        }
         Ok(())
     }
 
@@ -986,6 +1196,13 @@ fn owner_only(channel: &ChannelBooks, sender: Sender, lane: LaneId) -> Result<()
         (LaneId::Pool, Sender::Account(_)) | (LaneId::Peer, Sender::Operator) => false,
     };
     if owns { Ok(()) } else { Err("NotLaneOwner") }
+}
+
+fn in_time(now_s: u64, valid_until_s: u64) -> Result<(), Refusal> {
+    if now_s > valid_until_s {
+        return Err("Expired");
+    }
+    Ok(())
 }
 
 fn ended(now_s: u64, deadline_s: u64) -> Result<(), Refusal> {

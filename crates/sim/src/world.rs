@@ -455,7 +455,7 @@ impl World {
                     self.counts.add("act", "expired");
                 }
             }
-            Command::Keys { .. } | Command::Outcome { .. } => {}
+            Command::Keys { .. } | Command::Outcome { .. } | Command::VaultRules { .. } => {}
         }
     }
 

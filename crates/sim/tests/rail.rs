@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "a block's time is the simulated world's")]
 #[path = "../src/chain.rs"]
 mod chain;
+#[path = "../src/growth.rs"]
+mod growth;
 #[allow(dead_code, reason = "only blocks are shuffled here")]
 #[path = "../src/random.rs"]
 mod random;
@@ -19,16 +21,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chain::{Chain, Transaction};
 use forebay_adapter_suite::{
-    Answer, BLOCKS_TO_FINAL, CLOSE_PERIOD, Digestible, Party, Rail, TERM_MAX, run,
+    Answer, BLOCKS_TO_FINAL, BUCKET_CAPACITY, CLOSE_PERIOD, COMMITTEE, COMMITTEE_FREEZE,
+    COMMITTEE_SPEND, Digestible, HEARTBEAT_MAX, Party, Rail, TERM_MAX, run,
 };
 use forebay_channel::{
     Address, Domain, Finality, LaneId, Signature,
-    vault::{Head, Place, VaultFact, VaultObservation, VaultRequest},
+    vault::{Head, Place, RUN_DOWN_COHORT, VaultFact, VaultObservation, VaultRequest},
 };
 use forebay_pool::{NoticeKind, VaultFact as Log};
 use forebay_quantity::{
     Amount, AssetId, BlockHeight, ChannelSerial, EffectId, Hash32, Milliseconds, Timestamp,
 };
+use growth::GrowthRules;
 use random::Random;
 use vault::{Call, Sender, Vault, VaultParameters};
 
@@ -58,6 +62,14 @@ impl FakeRail {
             term_max_s: TERM_MAX.value() / 1_000,
             index_rate_max: 0,
             note_min: 1,
+            growth: GrowthRules {
+                bucket_capacity: BUCKET_CAPACITY.value(),
+                bucket_refill_per_day: 0,
+                heartbeat_max_s: HEARTBEAT_MAX.value() / 1_000,
+                committee: COMMITTEE.map(address).to_vec(),
+                committee_spend: COMMITTEE_SPEND.into(),
+                committee_freeze: COMMITTEE_FREEZE.into(),
+            },
         };
         let depth = usize::try_from(BLOCKS_TO_FINAL).expect("a few");
         Self {
@@ -159,10 +171,14 @@ impl FakeRail {
                 units: units.value(),
             },
             VaultRequest::PayExits(_) => Call::PayExits,
-            VaultRequest::ClaimExit { cohort, member } => Call::ClaimExit {
-                cohort: usize::try_from(cohort).expect("few cohorts"),
-                member,
-            },
+            VaultRequest::ClaimExit { cohort, member } => Call::ClaimExit { cohort, member },
+            VaultRequest::Heartbeat => Call::Heartbeat,
+            VaultRequest::RaiseCosigned(raise, ref list) => {
+                Call::RaiseCosigned(raise, list.clone())
+            }
+            VaultRequest::Freeze(freeze, ref list) => Call::Freeze(freeze, list.clone()),
+            VaultRequest::MarkDown(mark_down, ref list) => Call::MarkDown(mark_down, list.clone()),
+            VaultRequest::StartRunDown => Call::StartRunDown,
             ref other => panic!("the suite asks for what the fake has no call for: {other:?}"),
         }
     }
@@ -276,14 +292,36 @@ impl FakeRail {
                 units,
                 amount,
             } => {
-                let at = usize::try_from(cohort).expect("few cohorts");
+                let cohort = u32::try_from(cohort).expect("24 bits");
+                let books = match cohort {
+                    RUN_DOWN_COHORT => self.books().all.as_ref(),
+                    cohort => self
+                        .books()
+                        .cohorts
+                        .get(usize::try_from(cohort).expect("few")),
+                };
                 VaultFact::ExitsPaid {
-                    cohort: u32::try_from(cohort).expect("few cohorts"),
+                    cohort,
                     units,
                     amount,
-                    units_left: Amount::new(self.books().cohorts[at].unpaid),
+                    units_left: Amount::new(books.expect("it was paid").unpaid),
                 }
             }
+            Log::RaiseCosigned { serial, amount } => VaultFact::Cosigned {
+                serial,
+                amount,
+                nonce: self.books().growth.committee_nonce - 1,
+            },
+            Log::HeartbeatSeen { at } => VaultFact::Heartbeat { at },
+            Log::Frozen { until } => VaultFact::FrozenUntil { until },
+            Log::MarkedDown { index } => VaultFact::MarkedDown {
+                index: Amount::new(index),
+                share_units: Amount::ZERO,
+                nonce: self.books().growth.committee_nonce - 1,
+            },
+            Log::RunDownStarted => VaultFact::RunDownStarted {
+                units: Amount::new(self.books().units_total),
+            },
             ref other => panic!("the suite asks for nothing that logs this: {other:?}"),
         }
     }
@@ -368,6 +406,15 @@ impl FakeRail {
     }
 }
 
+fn address(party: Party) -> Address {
+    Address(match party {
+        Party::Operator => [1; 20],
+        Party::Peer => [2; 20],
+        Party::Lp => [3; 20],
+        Party::Stranger => [4; 20],
+    })
+}
+
 fn redeemed(serial: ChannelSerial, lane: LaneId, paid: Amount) -> VaultFact {
     VaultFact::Redeemed { serial, lane, paid }
 }
@@ -417,12 +464,7 @@ fn block_height(height: usize) -> BlockHeight {
 
 impl Rail for FakeRail {
     fn address(&self, party: Party) -> Address {
-        Address(match party {
-            Party::Operator => [1; 20],
-            Party::Peer => [2; 20],
-            Party::Lp => [3; 20],
-            Party::Stranger => [4; 20],
-        })
+        address(party)
     }
 
     fn sign(&self, party: Party, domain: &Domain, message: &dyn Digestible) -> Signature {

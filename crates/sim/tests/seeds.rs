@@ -33,6 +33,7 @@ const REACHED: [(&str, &[&str]); 5] = [
             "ChainSaw",
             "InstructionTaken",
             "RelationSet",
+            "VaultRulesKnown",
             "ChainDemanded Open",
             "ChainDemanded Raise",
             "ChainDemanded Redeem",
@@ -40,6 +41,7 @@ const REACHED: [(&str, &[&str]); 5] = [
             "ChainDemanded PayExits",
             "ChainDemanded StartClose",
             "ChainDemanded FinishNotice",
+            "ChainDemanded Heartbeat",
         ],
     ),
     (
@@ -99,6 +101,10 @@ const REACHED: [(&str, &[&str]); 5] = [
             "KeyChanged Final",
             "ChannelClosed Final",
             "DeepReorg Seen",
+            "RaiseCosigned Final",
+            "HeartbeatSeen Final",
+            "Frozen Final",
+            "MarkedDown Final",
         ],
     ),
     (

@@ -1,8 +1,11 @@
 //! The adapter suite on the real chain.
 
 use crate::world::{CLOSE_PERIOD_S, Chain, ETHER, follower_settings, key};
-use forebay_adapter_suite::{Answer, CLOSE_PERIOD, Digestible, Party, Rail, run};
-use forebay_chain_evm::{Account, Fault, Follower, Vault};
+use forebay_adapter_suite::{
+    Answer, BUCKET_CAPACITY, CLOSE_PERIOD, COMMITTEE, COMMITTEE_FREEZE, COMMITTEE_SPEND,
+    Digestible, HEARTBEAT_MAX, Party, Rail, run,
+};
+use forebay_chain_evm::{Account, Fault, Follower, Vault, VaultParameters};
 use forebay_channel::{
     Address, Domain, Finality, Signature,
     vault::{VaultObservation, VaultRequest},
@@ -34,7 +37,16 @@ impl AnvilRail {
     fn new(with_token: bool) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let chain = Chain::start();
-        let (address, block) = runtime.block_on(chain.vault(with_token));
+        let bounded = |parameters: &mut VaultParameters| {
+            parameters.bucket_capacity = BUCKET_CAPACITY;
+            parameters.bucket_refill_per_day = Amount::ZERO;
+            parameters.heartbeat_max_s =
+                u32::try_from(HEARTBEAT_MAX.value() / 1_000).expect("a month");
+            parameters.committee = COMMITTEE.map(|party| key(number(party)).address()).to_vec();
+            parameters.committee_spend = COMMITTEE_SPEND;
+            parameters.committee_freeze = COMMITTEE_FREEZE;
+        };
+        let (address, block) = runtime.block_on(chain.vault_with(with_token, bounded));
         let vaults = runtime.block_on(connect_all(&chain, address));
         let follower = {
             let _entered = runtime.enter();

@@ -130,6 +130,15 @@ impl Chain {
 
     /// A vault for ETH, or for a token of which every account has a million.
     pub(crate) async fn vault(&self, with_token: bool) -> (Address, BlockHeight) {
+        self.vault_with(with_token, |_| {}).await
+    }
+
+    /// The same with other parameters.
+    pub(crate) async fn vault_with(
+        &self,
+        with_token: bool,
+        change: impl FnOnce(&mut VaultParameters),
+    ) -> (Address, BlockHeight) {
         let operator = self.account(OPERATOR).await;
         let mut asset = None;
         if with_token {
@@ -149,7 +158,8 @@ impl Chain {
             }
             asset = Some(token.address);
         }
-        let parameters = parameters(asset);
+        let mut parameters = parameters(asset);
+        change(&mut parameters);
         let made = operator
             .deploy_vault(effect(90_010), &parameters, Finality::Seen)
             .await;

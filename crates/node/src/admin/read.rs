@@ -47,6 +47,14 @@ fn alarms(state: &State) -> Vec<String> {
     let now = wall::now();
     let books = state.assets().filter_map(|(_, asset)| {
         let code = &asset.definition.code;
+        if asset.vault.runs_down {
+            return Some(format!(
+                "{code}'s vault runs down: LPs claim in kind, peers redeem; nothing else can be done with it"
+            ));
+        }
+        if now < asset.vault.frozen_until {
+            return Some(format!("{code}'s committee froze raises and renewals"));
+        }
         if asset.halted {
             return Some(format!("{code} is halted"));
         }

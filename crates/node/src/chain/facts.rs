@@ -122,14 +122,14 @@ pub(super) fn fact(seen: &Seen) -> Option<VaultFact> {
         Seen::LoweringStarted { .. }
         | Seen::CloseStarted { .. }
         | Seen::KeyChangeStarted { .. } => return notice(seen),
-        Seen::PayoutFailed { .. }
-        | Seen::Reclaimed { .. }
-        | Seen::ExitClaimed { .. }
-        | Seen::Heartbeat { .. }
-        | Seen::FrozenUntil { .. }
-        | Seen::MarkedDown { .. }
-        | Seen::Cosigned { .. }
-        | Seen::RunDownStarted { .. } => {
+        Seen::Heartbeat { at } => VaultFact::HeartbeatSeen { at },
+        Seen::FrozenUntil { until } => VaultFact::Frozen { until },
+        Seen::MarkedDown { index, .. } => VaultFact::MarkedDown {
+            index: index.value(),
+        },
+        Seen::Cosigned { serial, amount, .. } => VaultFact::RaiseCosigned { serial, amount },
+        Seen::RunDownStarted { .. } => VaultFact::RunDownStarted,
+        Seen::PayoutFailed { .. } | Seen::Reclaimed { .. } | Seen::ExitClaimed { .. } => {
             return None;
         }
     })
@@ -199,13 +199,18 @@ pub(crate) fn serial_of(fact: &VaultFact) -> Option<ChannelSerial> {
         | VaultFact::NoticeDropped { serial, .. }
         | VaultFact::KeyChanged { serial, .. }
         | VaultFact::NettedOff { serial, .. }
-        | VaultFact::ChannelClosed { serial, .. } => Some(*serial),
+        | VaultFact::ChannelClosed { serial, .. }
+        | VaultFact::RaiseCosigned { serial, .. } => Some(*serial),
         VaultFact::NoteDeposited { .. }
         | VaultFact::ExitRequested { .. }
         | VaultFact::ExitPaid { .. }
         | VaultFact::IndexRaised { .. }
         | VaultFact::SharesDeposited { .. }
         | VaultFact::SharesWithdrawn { .. }
-        | VaultFact::DeepReorg => None,
+        | VaultFact::DeepReorg
+        | VaultFact::HeartbeatSeen { .. }
+        | VaultFact::Frozen { .. }
+        | VaultFact::MarkedDown { .. }
+        | VaultFact::RunDownStarted => None,
     }
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use forebay_chain_evm::{
     Account, AccountSettings, Fault, FeePolicy, FileStore, FollowerSettings, Key, Retry, RpcNodes,
-    Vault, gas_reserve_needed,
+    Vault, VaultParameters, gas_reserve_needed,
 };
 use forebay_channel::Address;
 use forebay_channel::vault::{Place, VaultObservation};
 use forebay_pool::{
     AssetDefinition, ChainFact, ChainRequest, Command, Depth, FactAt, Rejection, VaultFact,
+    VaultRules,
 };
 use forebay_quantity::{Amount, AssetId, BlockHeight, EffectId};
 use thiserror::Error;
@@ -211,6 +212,7 @@ impl Chains {
         wait_max: Duration,
     ) -> Result<bool, ChainFault> {
         let vault = self.inspect(definition).await?;
+        self.tell_rules(asset, &vault).await?;
         self.vaults
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -238,6 +240,27 @@ impl Chains {
             )?;
         }
         Ok(head.is_some())
+    }
+
+    /// Tells the core what the vault was built with, before anything that happened in it.
+    async fn tell_rules(&self, asset: AssetId, vault: &Vault) -> Result<(), ChainFault> {
+        let rules = rules(&vault.parameters().await?);
+        match self
+            .core
+            .command(Command::VaultRules { asset, rules })
+            .await
+        {
+            Ok(()) | Err(CommandFault::Rejected(Rejection::AlreadyTaken)) => {}
+            Err(CommandFault::Rejected(rejection)) => {
+                error!(
+                    asset = asset.0,
+                    "the vault's rules were refused: {rejection}"
+                )
+            }
+            // Whoever started this hears of it from the core itself.
+            Err(CommandFault::Stopped(_)) => {}
+        }
+        Ok(())
     }
 
     /// Gas money and what of it is set aside for open channels, by chain.
@@ -357,6 +380,15 @@ impl Chains {
     async fn is_hopeless(&self, vault: &Vault, effect: EffectId, fault: &Fault) -> bool {
         let says_no = matches!(fault, Fault::Refused { .. }) || fault.retry() == Retry::Never;
         says_no && !vault.account().knows(effect).await
+    }
+}
+
+fn rules(parameters: &VaultParameters) -> VaultRules {
+    VaultRules {
+        bucket_capacity: parameters.bucket_capacity,
+        bucket_refill_per_day: parameters.bucket_refill_per_day,
+        heartbeat_max_ms: u64::from(parameters.heartbeat_max_s) * 1_000,
+        has_committee: !parameters.committee.is_empty(),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) async fn translate(
         }]),
         ChainRequest::RaiseIndex { index, .. } => VaultRequest::Accrue(Amount::new(*index)),
         ChainRequest::PayExits { .. } => VaultRequest::PayExits(1),
+        ChainRequest::Heartbeat { .. } => VaultRequest::Heartbeat,
         ChainRequest::StartClose { serial, .. } => VaultRequest::StartClose(*serial),
         ChainRequest::StartLower {
             serial, ceiling, ..

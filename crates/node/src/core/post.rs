@@ -628,7 +628,8 @@ impl Post {
             | Command::Voucher { .. }
             | Command::Outcome { .. }
             | Command::Price { .. }
-            | Command::Tick => None,
+            | Command::Tick
+            | Command::VaultRules { .. } => None,
         };
         self.terms_due.extend(peer);
     }

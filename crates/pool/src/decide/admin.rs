@@ -152,7 +152,15 @@ fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
             asset: known_asset(*asset)?,
             deep_reorg: false,
         },
-        Admin::ResumeBook(asset) => Event::BookResumed(known_asset(*asset)?),
+        Admin::ResumeBook(asset) => {
+            let asset = known_asset(*asset)?;
+            if state.asset_of(asset).vault.runs_down {
+                return Err(Rejection::BadPolicy(
+                    "its vault runs down: list a new vault under another code",
+                ));
+            }
+            Event::BookResumed(asset)
+        }
         Admin::SetRelation(peer, relation) => {
             live_peer(*peer)?;
             sound_relation(state, *peer, relation)?;

@@ -1,13 +1,13 @@
 //! Vouchers from peers and facts from chains.
 
 use forebay_channel::{Verified, Voucher, VoucherRefusal};
-use forebay_quantity::{Amount, ChannelSerial, PeerId};
+use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId};
 
 use crate::Events;
 use crate::command::{ChainFact, Depth, VaultFact};
 use crate::event::Event;
 use crate::rejection::Rejection;
-use crate::state::State;
+use crate::state::{State, VaultRules};
 
 pub(super) fn voucher(
     state: &State,
@@ -42,6 +42,21 @@ pub(super) fn voucher(
         amount,
         signature: voucher.signature(),
     });
+    Ok(())
+}
+
+/// A vault's rules never change, so they are taken once.
+pub(super) fn rules(
+    state: &State,
+    asset: AssetId,
+    rules: VaultRules,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    let known = state.asset(asset).ok_or(Rejection::UnknownAsset(asset))?;
+    if known.rules == rules {
+        return Err(Rejection::AlreadyTaken);
+    }
+    events.push(Event::VaultRulesKnown(asset, rules));
     Ok(())
 }
 
@@ -85,7 +100,7 @@ pub(super) fn fact(state: &State, seen: &ChainFact, events: &mut Events) -> Resu
     }
     plausible(state, seen)?;
     events.push(saw);
-    if contradicts_our_key(state, seen) {
+    if contradicts_our_key(state, seen) || seen.fact == VaultFact::RunDownStarted {
         events.push(Event::BookHalted {
             asset: seen.asset,
             deep_reorg: false,
@@ -148,7 +163,13 @@ fn plausible(state: &State, seen: &ChainFact) -> Result<(), Rejection> {
             }
             Some(_) | None => Amount::ZERO,
         },
-        VaultFact::NoteDeposited { .. }
+        VaultFact::MarkedDown { index } if *index >= asset.vault.index => {
+            return Err(Rejection::BadFact(
+                "an index marked down to more than it was",
+            ));
+        }
+        VaultFact::MarkedDown { .. }
+        | VaultFact::NoteDeposited { .. }
         | VaultFact::ExitRequested { .. }
         | VaultFact::IndexRaised { .. }
         | VaultFact::SharesDeposited { .. }
@@ -161,7 +182,11 @@ fn plausible(state: &State, seen: &ChainFact) -> Result<(), Rejection> {
         | VaultFact::NoticeDropped { .. }
         | VaultFact::KeyChanged { .. }
         | VaultFact::NettedOff { .. }
-        | VaultFact::DeepReorg => Amount::ZERO,
+        | VaultFact::DeepReorg
+        | VaultFact::RaiseCosigned { .. }
+        | VaultFact::HeartbeatSeen { .. }
+        | VaultFact::Frozen { .. }
+        | VaultFact::RunDownStarted => Amount::ZERO,
     };
     if leaves > total {
         return Err(Rejection::BadFact("more left the vault than it held"));

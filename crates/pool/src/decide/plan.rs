@@ -1,5 +1,6 @@
 //! Planning: what the pool would do of its own accord, one step at a time, asked again after each.
 
+use forebay_channel::vault::RUN_DOWN_COHORT;
 use forebay_channel::{ChannelPolicy, Phase, Step};
 use forebay_market::{DAY, Index, NoteRate, Notes, pay_note_rate};
 use forebay_quantity::{Amount, AssetId, Milliseconds, PeerId, Timestamp};
@@ -36,8 +37,11 @@ pub(crate) fn plan_assets(state: &State, now: Timestamp) -> Option<Event> {
         return None;
     }
     let due = state.assets().filter(|(_, asset)| now >= asset.retry_at);
-    let mut requests =
-        due.filter_map(|(id, asset)| exits(id, asset).or_else(|| index(state, now, id, asset)));
+    let mut requests = due.filter_map(|(id, asset)| {
+        heartbeat(now, id, asset)
+            .or_else(|| exits(id, asset))
+            .or_else(|| index(state, now, id, asset))
+    });
     let request = requests.next()?;
     Some(Event::ChainDemanded {
         id: state.next_effect,
@@ -155,10 +159,12 @@ fn open(
     peer: &Peer,
     asset: &Asset,
 ) -> Option<ChainRequest> {
-    let keys = peer.keys.filter(|_| !peer.removed)?;
+    let keys = peer
+        .keys
+        .filter(|_| !peer.removed && !asset.vault.runs_down)?;
     let ceiling = asset
         .chain(peer.policy.allotment)?
-        .min(allottable(state, peer.asset, asset));
+        .min(allottable(state, now, peer.asset, asset));
     Some(ChainRequest::Open {
         peer: id,
         asset: peer.asset,
@@ -173,7 +179,8 @@ fn open(
 /// Keeps the lane to a peer covering its allotment, and its term from running out.
 fn raise(state: &State, now: Timestamp, peer: &Peer, asset: &Asset) -> Option<ChainRequest> {
     let channel = peer.channel.as_ref()?;
-    if peer.policy.allotment.is_zero() || peer.demands.raise.is_some() {
+    let idle = peer.policy.allotment.is_zero() || peer.demands.raise.is_some();
+    if idle || asset.growth_stops(now) {
         return None;
     }
     let lane = &channel.outgoing;
@@ -194,7 +201,7 @@ fn raise(state: &State, now: Timestamp, peer: &Peer, asset: &Asset) -> Option<Ch
         .checked_add(asset.chain(owed.checked_add(peer.policy.allotment)?)?)?;
     let more = wanted
         .saturating_sub(lane.ceiling())
-        .min(allottable(state, peer.asset, asset));
+        .min(allottable(state, now, peer.asset, asset));
     // A raise too small to help waits for free money; a term is renewed all the same.
     let helps = !more.is_zero()
         && asset.ledger_floor(more) >= Amount::new(peer.policy.allotment.value().div_ceil(8));
@@ -215,8 +222,12 @@ fn term(now: Timestamp, peer: &Peer) -> Timestamp {
     Timestamp(now.0.saturating_add(peer.policy.allotment_term_ms)).max(peer.term_ends)
 }
 
-/// Free money above the floor that no raise under way has spoken for, in whole ledger units.
-fn allottable(state: &State, id: AssetId, asset: &Asset) -> Amount {
+/// Free money above the floor, as far as the operator's bucket reaches, that no raise under way has spoken for, in whole
+/// ledger units.
+fn allottable(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Amount {
+    if asset.growth_stops(now) {
+        return Amount::ZERO;
+    }
     let floor = asset.floor_needed();
     let spoken = state
         .chain_effects()
@@ -237,17 +248,33 @@ fn allottable(state: &State, id: AssetId, asset: &Asset) -> Amount {
             | ChainRequest::PayExits { .. }
             | ChainRequest::StartClose { .. }
             | ChainRequest::FinishNotice { .. }
-            | ChainRequest::StartLower { .. } => Amount::ZERO,
+            | ChainRequest::StartLower { .. }
+            | ChainRequest::Heartbeat { .. } => Amount::ZERO,
         });
     let spoken = spoken.fold(Amount::ZERO, Amount::saturating_add);
     let free = asset
         .chain_free()
         .saturating_sub(floor)
+        .min(asset.bucket(now))
         .saturating_sub(spoken);
     Amount::new(free.value() - free.value() % asset.factor())
 }
 
+/// A vault that hears nothing from its operator may be run down by anybody: it hears three times as often as it must.
+fn heartbeat(now: Timestamp, id: AssetId, asset: &Asset) -> Option<ChainRequest> {
+    let silence_max = asset.rules.heartbeat_max_ms;
+    let silent = now.since(asset.vault.heartbeat_at).0 >= silence_max / 3;
+    let idle = silence_max == 0 || asset.vault.runs_down || asset.heartbeat_demand.is_some();
+    (silent && !idle).then_some(ChainRequest::Heartbeat { asset: id })
+}
+
 fn exits(id: AssetId, asset: &Asset) -> Option<ChainRequest> {
+    if asset.vault.runs_down {
+        let can_pay = !asset.chain_free().is_zero() && !asset.vault.units.is_zero();
+        let cohort = u64::from(RUN_DOWN_COHORT);
+        return (can_pay && asset.exits_demand.is_none())
+            .then_some(ChainRequest::PayExits { asset: id, cohort });
+    }
     let (&cohort, _) = asset.vault.cohorts.first_key_value()?;
     let floor = asset.definition.floor.of_ceil(asset.note_claims());
     let above_floor = floor.is_some_and(|floor| asset.chain_free() > floor);
@@ -260,7 +287,7 @@ fn index(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Option<Ch
     let policy = &asset.policy;
     let elapsed = now.since(asset.vault.index_at);
     let idle = asset.index_demand.is_some() || asset.vault.units.is_zero() || policy.note_rate == 0;
-    if idle || elapsed.0 < policy.index_interval_ms {
+    if idle || asset.vault.runs_down || elapsed.0 < policy.index_interval_ms {
         return None;
     }
     let elapsed = elapsed.min(DAY);

@@ -97,6 +97,7 @@ pub(super) fn saw(state: &mut State, asset: AssetId, at: FactAt, depth: Depth, f
             peer_withdrew(state, *serial, *ceiling, *released);
         }
         VaultFact::AllotmentRaised { serial, ceiling } => {
+            drain_bucket(state, asset, *serial, *ceiling);
             on_lane_out(state, *serial, |peer| {
                 peer.demands.raise = None;
                 peer.channel
@@ -155,6 +156,20 @@ pub(super) fn saw(state: &mut State, asset: AssetId, at: FactAt, depth: Depth, f
             channel_closed(state, *serial, *pool_paid, *peer_paid);
         }
         VaultFact::DeepReorg => state.asset_mut(asset).halted = true,
+        VaultFact::RaiseCosigned { amount, .. } => refill_bucket(state, asset, *amount),
+        VaultFact::HeartbeatSeen { at } => {
+            let mirror = state.asset_mut(asset);
+            mirror.heartbeat_demand = None;
+            mirror.vault.heartbeat_at = mirror.vault.heartbeat_at.max(*at);
+        }
+        VaultFact::Frozen { until } => state.asset_mut(asset).vault.frozen_until = *until,
+        VaultFact::MarkedDown { index } => marked_down(state, asset, *index),
+        VaultFact::RunDownStarted => {
+            let vault = &mut state.asset_mut(asset).vault;
+            vault.runs_down = true;
+            // All units wait in one cohort now; who asked earlier is paid no earlier.
+            vault.cohorts.clear();
+        }
     }
     assert_covered(state, asset);
 }
@@ -248,6 +263,51 @@ fn index_raised(state: &mut State, asset: AssetId, index: u128) {
         accounts.notes,
         due,
     );
+}
+
+/// What a raise allots is drained when it is heard of, which is later than on chain and never leaves more in the mirror.
+fn drain_bucket(state: &mut State, asset: AssetId, serial: ChannelSerial, ceiling: Amount) {
+    let before = channel_of(state, serial)
+        .and_then(|id| state.peer_of(id).channel.as_ref())
+        .map(|channel| channel.outgoing.ceiling());
+    let Some(before) = before else { return };
+    let now = state.now;
+    let mirror = state.asset_mut(asset);
+    let level = mirror.bucket(now);
+    let drained = level.min(ceiling.saturating_sub(before));
+    mirror.vault.bucket_drained = drained;
+    mirror.vault.bucket = level.saturating_sub(drained);
+    mirror.vault.bucket_at = now;
+}
+
+/// The vault reports a co-signed raise right after the raise itself.
+fn refill_bucket(state: &mut State, asset: AssetId, amount: Amount) {
+    let vault = &mut state.asset_mut(asset).vault;
+    let back = amount.min(vault.bucket_drained);
+    vault.bucket = vault.bucket.saturating_add(back);
+    vault.bucket_drained = Amount::ZERO;
+}
+
+/// Notes bear what was booked as lost and could fall on nobody else; shares are gone before. What is left of either is the
+/// fee buffer's.
+fn marked_down(state: &mut State, asset: AssetId, index: u128) {
+    let before = state.asset_of(asset).note_claims();
+    let now = state.now;
+    let mirror = state.asset_mut(asset);
+    (mirror.vault.index, mirror.vault.index_at) = (index, now);
+    let relief = ledger_delta(state, asset, state.asset_of(asset).note_claims(), before);
+    let accounts = state.asset_of(asset).accounts;
+    let relief = relief.min(state.ledger.account(accounts.notes).debit_room());
+    let lost = state.balance(accounts.losses).debit().min(relief);
+    post(state, accounts.notes, accounts.losses, lost);
+    post(
+        state,
+        accounts.notes,
+        accounts.fees,
+        relief.saturating_sub(lost),
+    );
+    let shares = state.balance(accounts.shares).credit();
+    post(state, accounts.shares, accounts.fees, shares);
 }
 
 fn peer_deposited(state: &mut State, serial: ChannelSerial, ceiling: Amount) {

@@ -32,6 +32,31 @@ pub struct AssetDefinition {
     pub index_rate_max: u128,
 }
 
+/// How fast an asset's vault lets allotments grow, and what shows it that the operator is there; never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct VaultRules {
+    /// The most that the operator's key alone may allot at once, in chain units.
+    pub bucket_capacity: Amount,
+    /// What of it comes back in a day, in chain units.
+    pub bucket_refill_per_day: Amount,
+    /// After this much silence of the operator anybody may start the run-down; zero when it is not known.
+    pub heartbeat_max_ms: u64,
+    /// Whether there is a committee, which can freeze raises and prices shares.
+    pub has_committee: bool,
+}
+
+/// What is taken for granted of a vault that nothing was said about.
+impl Default for VaultRules {
+    fn default() -> Self {
+        Self {
+            bucket_capacity: Amount::MAX,
+            bucket_refill_per_day: Amount::ZERO,
+            heartbeat_max_ms: 0,
+            has_committee: false,
+        }
+    }
+}
+
 /// How an asset is quoted and kept.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AssetPolicy {
@@ -120,6 +145,18 @@ pub struct VaultMirror {
     pub chain_allotted: Amount,
     /// What peers have deposited and not paid, in chain units.
     pub chain_deposits: Amount,
+    /// What was in the token bucket at `bucket_at`, in chain units, or less.
+    pub bucket: Amount,
+    /// When that was.
+    pub bucket_at: Timestamp,
+    /// What the last raise drained, in chain units: it comes back when it turns out to be co-signed.
+    pub bucket_drained: Amount,
+    /// The committee froze raises and renewals until then.
+    pub frozen_until: Timestamp,
+    /// The operator's last heartbeat.
+    pub heartbeat_at: Timestamp,
+    /// All notes alike are paid in kind, and nothing else is begun.
+    pub runs_down: bool,
 }
 
 /// The accounts every asset has.
@@ -152,6 +189,8 @@ pub struct Asset {
     pub policy: AssetPolicy,
     /// Its accounts.
     pub accounts: AssetAccounts,
+    /// What its vault was built with.
+    pub rules: VaultRules,
     /// Its vault.
     pub vault: VaultMirror,
     /// The last report of each source.
@@ -166,11 +205,15 @@ pub struct Asset {
     pub(crate) release: FeeRelease,
     /// Fees released and not paid to notes yet, in ledger units.
     pub(crate) released: Amount,
-    /// Running index raise and exit payment.
+    /// Running index raise, exit payment and heartbeat.
     pub(crate) index_demand: Option<EffectId>,
     pub(crate) exits_demand: Option<EffectId>,
+    pub(crate) heartbeat_demand: Option<EffectId>,
     pub(crate) retry_at: Timestamp,
 }
+
+/// Blocks are stamped this much earlier than we hear of them, at most.
+const CHAIN_CLOCK_LAG_MS: u64 = 60_000;
 
 impl Asset {
     pub(crate) fn new(
@@ -183,6 +226,7 @@ impl Asset {
             definition,
             policy,
             accounts,
+            rules: VaultRules::default(),
             vault: VaultMirror {
                 cursor: None,
                 units: Amount::ZERO,
@@ -193,6 +237,12 @@ impl Asset {
                 chain_total: Amount::ZERO,
                 chain_allotted: Amount::ZERO,
                 chain_deposits: Amount::ZERO,
+                bucket: Amount::MAX,
+                bucket_at: now,
+                bucket_drained: Amount::ZERO,
+                frozen_until: Timestamp(0),
+                heartbeat_at: Timestamp(0),
+                runs_down: false,
             },
             reports: Vec::new(),
             price: None,
@@ -202,6 +252,7 @@ impl Asset {
             released: Amount::ZERO,
             index_demand: None,
             exits_demand: None,
+            heartbeat_demand: None,
             retry_at: Timestamp(0),
         }
     }
@@ -244,6 +295,27 @@ impl Asset {
     /// What free money must not fall under: the vault's floor, in chain units.
     pub fn floor_needed(&self) -> Amount {
         forebay_market::floor_needed(self.definition.floor, self.note_claims())
+    }
+
+    /// What the operator's key alone may allot at `now`, in chain units. The mirror hears of each use late, so that it never
+    /// shows more than the contract has: a full bucket that is drained late was not refilled in between.
+    pub fn bucket(&self, now: Timestamp) -> Amount {
+        // The chain's clock runs behind ours, by less than this.
+        let elapsed = now
+            .since(self.vault.bucket_at)
+            .0
+            .saturating_sub(CHAIN_CLOCK_LAG_MS);
+        let per_day = self.rules.bucket_refill_per_day;
+        let refilled = per_day
+            .mul_div_floor(u128::from(elapsed), u128::from(forebay_market::DAY.0))
+            .unwrap_or(Amount::MAX);
+        let level = self.vault.bucket.saturating_add(refilled);
+        level.min(self.rules.bucket_capacity)
+    }
+
+    /// Whether raises and renewals are refused at `now`.
+    pub fn growth_stops(&self, now: Timestamp) -> bool {
+        self.vault.runs_down || now < self.vault.frozen_until
     }
 
     /// What all notes may claim, in chain units, rounded up.

@@ -23,6 +23,7 @@ use forebay_quantity::{
 
 pub use asset::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Holding, VaultMirror,
+    VaultRules,
 };
 pub use packet::Packet;
 pub(crate) use packet::Packets;
@@ -102,6 +103,9 @@ impl Default for State {
         }
     }
 }
+
+/// How long a stolen key is reckoned to be used before the committee freezes raises.
+const DETECT_AND_FREEZE_DAYS: u128 = 1;
 
 impl State {
     /// The time of the last batch.
@@ -288,11 +292,25 @@ impl State {
         coverage
     }
 
-    /// What a stolen operator key could cost in an asset now, in ledger units, before the vault's floor stops it:
-    /// every remaining allotment and all free money above the floor.
+    /// What a stolen operator key could cost in an asset now, in ledger units: every remaining allotment, what the bucket
+    /// holds, and what runs into it until the theft is seen and raises are frozen. Never more than all free money above
+    /// the floor; as much as that where no committee can freeze, since time alone fills the bucket again and again.
     pub fn stolen_key_cost(&self, asset: AssetId) -> Amount {
         let asset = self.asset_of(asset);
-        let free = asset.chain_free().saturating_sub(asset.floor_needed());
-        asset.ledger_ceil(asset.vault.chain_allotted.saturating_add(free))
+        let above_floor = asset.chain_free().saturating_sub(asset.floor_needed());
+        let raised = if asset.vault.runs_down {
+            Amount::ZERO
+        } else if asset.rules.has_committee {
+            let until_frozen = asset
+                .rules
+                .bucket_refill_per_day
+                .checked_mul(DETECT_AND_FREEZE_DAYS)
+                .unwrap_or(Amount::MAX);
+            let bucket = asset.bucket(self.now).saturating_add(until_frozen);
+            bucket.min(above_floor)
+        } else {
+            above_floor
+        };
+        asset.ledger_ceil(asset.vault.chain_allotted.saturating_add(raised))
     }
 }

@@ -61,7 +61,16 @@ impl World {
 
     /// The same, with an LP's 10,000 USD, open channels, and 1 ETH deposited by Alice of which half is vouched for.
     pub fn funded() -> Self {
+        Self::funded_under(VaultRules::default())
+    }
+
+    /// The same, with a USD vault of these rules.
+    pub fn funded_under(rules: VaultRules) -> Self {
         let mut world = Self::founded();
+        if rules != VaultRules::default() {
+            let told = Command::VaultRules { asset: USD, rules };
+            world.apply(&told).unwrap();
+        }
         let note = VaultFact::NoteDeposited {
             owner: Address::new([9; 20]),
             units: Amount::new(10_000_000_000),
