@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use forebay_chain_evm::{
     Account, AccountSettings, FileStore, Inclusion, RpcNodes, Vault, VaultParameters,
 };
-use forebay_channel::vault::VaultRequest;
+use forebay_channel::vault::{RUN_DOWN_COHORT, VaultRequest};
 use forebay_channel::{Address, Finality};
 use forebay_market::RAY;
 use forebay_quantity::{Amount, EffectId};
@@ -54,14 +54,14 @@ fn beside(key: &Path) -> PathBuf {
 }
 
 /// A new effect: the command line does each thing once, and says so before it returns.
-fn new_effect() -> Result<EffectId> {
+pub(crate) fn new_effect() -> Result<EffectId> {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock stands before 1970")?;
     Ok(EffectId(u64::try_from(since_epoch.as_nanos())?))
 }
 
-fn checked(what: &str, included: Inclusion) -> Result<Inclusion> {
+pub(crate) fn checked(what: &str, included: Inclusion) -> Result<Inclusion> {
     ensure!(
         included.succeeded,
         "{what} was refused by the vault (transaction {}); nothing happened but the fee",
@@ -104,6 +104,30 @@ pub(crate) enum Vaults {
         /// The least note deposit, in base units.
         #[arg(long, default_value_t = 1)]
         note_min: u128,
+        /// The most that the operator's key alone may allot at once, in the chain's base units. Left out, a stolen key may
+        /// allot all free money above the floor.
+        #[arg(long, value_name = "AMOUNT", requires = "bucket_refill_per_day")]
+        bucket: Option<Amount>,
+        /// What of that comes back in a day, in the chain's base units.
+        #[arg(long, value_name = "AMOUNT", requires = "bucket")]
+        bucket_refill_per_day: Option<Amount>,
+        /// After this much silence of the operator anybody may start the run-down, in seconds.
+        #[arg(long, default_value_t = 2_592_000)]
+        heartbeat_max_s: u32,
+        /// A committee member's address; once for each, and at least two. Their order is their places.
+        #[arg(long = "member", value_name = "ADDRESS")]
+        members: Vec<Address>,
+        /// How many members co-sign; left out, the smallest majority.
+        #[arg(long, requires = "members")]
+        committee_spend: Option<u8>,
+        /// How many members freeze; fewer.
+        #[arg(long, default_value_t = 1)]
+        committee_freeze: u8,
+    },
+    /// Start the run-down of a vault whose operator is gone, or whose exits stay unpaid. For ever, and by anybody.
+    RunDown {
+        #[command(flatten)]
+        at: AtVault,
     },
 }
 
@@ -115,6 +139,13 @@ struct Deployed {
 
 impl Vaults {
     pub(crate) async fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
+        match self {
+            Self::Deploy { .. } => self.deploy(passphrase, json).await,
+            Self::RunDown { at } => run_down(&at.vault(passphrase).await?, json).await,
+        }
+    }
+
+    async fn deploy(self, passphrase: &Passphrase, json: bool) -> Result<()> {
         let Self::Deploy {
             on,
             operator,
@@ -126,7 +157,22 @@ impl Vaults {
             term_max_s,
             index_rate_max_ppm,
             note_min,
-        } = self;
+            bucket,
+            bucket_refill_per_day,
+            heartbeat_max_s,
+            members,
+            committee_spend,
+            committee_freeze,
+        } = self
+        else {
+            return Ok(());
+        };
+        let majority = u8::try_from(members.len() / 2 + 1).context("at most 255 members")?;
+        let (committee_spend, committee_freeze) = if members.is_empty() {
+            (0, 0)
+        } else {
+            (committee_spend.unwrap_or(majority), committee_freeze)
+        };
         let account = on.account(passphrase).await?;
         let parameters = VaultParameters {
             asset: token,
@@ -138,12 +184,12 @@ impl Vaults {
             term_max_s,
             index_rate_max_ray_per_day: u128::from(index_rate_max_ppm) * (RAY / 1_000_000),
             note_min: Amount::new(note_min),
-            bucket_capacity: Amount::MAX,
-            bucket_refill_per_day: Amount::ZERO,
-            heartbeat_max_s: 30 * 86_400,
-            committee_spend: 0,
-            committee_freeze: 0,
-            committee: Vec::new(),
+            bucket_capacity: bucket.unwrap_or(Amount::MAX),
+            bucket_refill_per_day: bucket_refill_per_day.unwrap_or(Amount::ZERO),
+            heartbeat_max_s,
+            committee_spend,
+            committee_freeze,
+            committee: members,
         };
         let deployed = account
             .deploy_vault(new_effect()?, &parameters, Finality::Final)
@@ -159,6 +205,21 @@ impl Vaults {
             )
         })
     }
+}
+
+async fn run_down(vault: &Vault, json: bool) -> Result<()> {
+    eprintln!("starting the run-down, waiting until it is final …");
+    let start = VaultRequest::StartRunDown;
+    let included = vault
+        .execute(new_effect()?, &start, Finality::Final)
+        .await?;
+    let included = checked("the run-down", included)?;
+    let started = serde_json::json!({ "transaction": included.transaction.to_string() });
+    show(json, &started, |_| {
+        println!(
+            "The vault runs down. Each LP is paid by `forebay lp withdraw`; allotments come home as their lowerings are started and finished."
+        );
+    })
 }
 
 /// An LP's side of a vault.
@@ -198,6 +259,18 @@ pub(crate) struct AtVault {
     vault: Address,
 }
 
+impl AtVault {
+    pub(crate) async fn vault(&self, passphrase: &Passphrase) -> Result<Vault> {
+        let account = self.on.account(passphrase).await?;
+        Ok(Vault::connect(account, self.vault).await?)
+    }
+
+    /// The key file that signs.
+    pub(crate) fn key(&self) -> &Path {
+        &self.on.key
+    }
+}
+
 /// An LP's position in one vault, in base units.
 #[derive(Debug, Serialize)]
 struct Position {
@@ -231,8 +304,7 @@ impl Lp {
         let at = match &self {
             Self::Deposit { at, .. } | Self::Withdraw { at, .. } | Self::Show { at } => at,
         };
-        let account = at.on.account(passphrase).await?;
-        let vault = Vault::connect(account, at.vault).await?;
+        let vault = at.vault(passphrase).await?;
         match self {
             Self::Deposit { amount, share, .. } => deposit(&vault, amount, share, json).await,
             Self::Withdraw { units, .. } => withdraw(&vault, units, json).await,
@@ -260,7 +332,13 @@ async fn deposit(vault: &Vault, amount: Amount, share: bool, json: bool) -> Resu
 async fn withdraw(vault: &Vault, units: Option<Amount>, json: bool) -> Result<()> {
     let member = vault.account().address();
     let held = vault.units_of(member, Finality::Seen).await?;
-    let units = units.unwrap_or(held);
+    // In a run-down nothing is locked: all units are paid alike.
+    let runs_down = vault.books(Finality::Seen).await?.runs_down;
+    let units = if runs_down {
+        Amount::ZERO
+    } else {
+        units.unwrap_or(held)
+    };
     ensure!(
         !units.is_zero() || !exits(vault, member).await?.is_empty(),
         "{member} holds no units and waits in no exit cohort"
@@ -323,7 +401,9 @@ struct Exit {
 /// Every cohort in which something is due to a member or waits.
 async fn exits(vault: &Vault, member: Address) -> Result<Vec<Exit>> {
     let mut exits = Vec::new();
-    for cohort in 0..vault.books(Finality::Seen).await?.cohort_count {
+    let books = vault.books(Finality::Seen).await?;
+    let all = books.runs_down.then_some(RUN_DOWN_COHORT);
+    for cohort in (0..books.cohort_count).chain(all) {
         let (units_unpaid, claimable) = vault.exit_of(cohort, member, Finality::Seen).await?;
         if !units_unpaid.is_zero() || !claimable.is_zero() {
             exits.push(Exit {

@@ -8,6 +8,7 @@ mod bench;
 mod chain;
 mod check;
 mod client;
+mod committee;
 mod connect;
 mod crash;
 mod demo;
@@ -71,6 +72,9 @@ enum Command {
     /// Vault contracts.
     #[command(subcommand)]
     Vault(chain::Vaults),
+    /// A committee member's side of a vault, with the member's own key.
+    #[command(subcommand)]
+    Committee(committee::Committee),
     /// Key files.
     #[command(subcommand)]
     Keys(Keys),
@@ -147,6 +151,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Command::Lp(lp) => runtime(threads)?.block_on(lp.run(&passphrase, json)),
         Command::Vault(vault) => runtime(threads)?.block_on(vault.run(&passphrase, json)),
+        Command::Committee(committee) => {
+            runtime(threads)?.block_on(committee.run(&passphrase, json))
+        }
         Command::Keys(keys) => keys.run(&passphrase, json),
         Command::Config(check) => runtime(1)?.block_on(check.run(&config, json)),
         Command::Bench(bench) => bench.run(json),
