@@ -35,8 +35,72 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             setup::run(&[])?;
             write_gas()
         }
-        _ => bail!("cargo xtask contracts build|check|gas"),
+        [word] if word == "slither" => {
+            setup::run(&[])?;
+            slither()
+        }
+        _ => bail!("cargo xtask contracts build|check|gas|slither"),
     }
+}
+
+const SLITHER: &str = "slither-analyzer==0.11.6";
+/// How many findings of each kind contracts/evm/README.md answers, one kind a line.
+const SLITHER_ANSWERED: &str = "contracts/evm/slither-answered.txt";
+
+/// Installs slither beside the build, runs it on the sources alone, and holds what it finds to what was answered.
+fn slither() -> Result<()> {
+    let venv = root().join("target/slither");
+    if !venv.join("bin/slither").is_file() {
+        run_command(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run_command(Command::new(venv.join("bin/pip")).args(["install", "--quiet", SLITHER]))?;
+    }
+    let scratch = Scratch::new("slither")?;
+    let (out, report) = (scratch.path.join("out"), scratch.path.join("report.json"));
+    let mut build = forge("build")?;
+    run_command(
+        build
+            .args(["--force", "--build-info", "--out"])
+            .arg(&out)
+            .arg("src"),
+    )?;
+    // It exits with an error when it finds anything; what it wrote says what.
+    let tools = root().join(FORGE);
+    let tools = tools.parent().context("forge lies in a folder")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let _found = Command::new(venv.join("bin/slither"))
+        .args([".", "--ignore-compile", "--foundry-out-directory"])
+        .arg(&out)
+        .arg("--json")
+        .arg(&report)
+        .env("PATH", format!("{}:{path}", tools.display()))
+        .current_dir(root().join(CONTRACTS))
+        .output()
+        .context("slither does not start")?;
+    let text = std::fs::read_to_string(&report).context("slither wrote no report")?;
+    let counts = count_findings(&text)?;
+    let answered = std::fs::read_to_string(root().join(SLITHER_ANSWERED))?;
+    if counts != answered {
+        bail!(
+            "slither finds\n{counts}and {SLITHER_ANSWERED} answers\n{answered}answer the rest in contracts/evm/README.md"
+        );
+    }
+    println!("{counts}all answered in contracts/evm/README.md");
+    Ok(())
+}
+
+/// One line a kind, `name count`, in the order of names.
+fn count_findings(report: &str) -> Result<String> {
+    let report: serde_json::Value = serde_json::from_str(report)?;
+    let findings = report["results"]["detectors"].as_array();
+    let mut counts = std::collections::BTreeMap::new();
+    for finding in findings.into_iter().flatten() {
+        let kind = finding["check"].as_str().unwrap_or_default().to_owned();
+        *counts.entry(kind).or_insert(0) += 1;
+    }
+    Ok(counts
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}\n"))
+        .collect())
 }
 
 /// Each of the three parts is run, whatever the others say.

@@ -65,7 +65,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "contracts",
-        about: "build|gas: write the artifacts or the gas snapshots of the contracts; check: compare both, test",
+        about: "build|gas: write the artifacts or the gas snapshots of the contracts; check: compare both, test; slither: lint",
         run: contracts::run,
     },
     Subcommand {
