@@ -31,7 +31,7 @@ pub struct Config {
     #[serde(default)]
     pub prices: BTreeMap<String, Vec<PriceSource>>,
     /// Peers that we dial; the others dial us.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uplinks: Vec<Uplink>,
     /// Where connectors reach the pool by HTTP; left out, none does.
     #[serde(default)]
@@ -40,7 +40,7 @@ pub struct Config {
     #[serde(default)]
     pub http_url: Option<String>,
     /// Peers that we call by HTTP.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_uplinks: Vec<HttpUplink>,
     /// Numbers that rarely need a change.
     #[serde(default)]

@@ -92,7 +92,7 @@ impl Routes {
         match asked.kind {
             Kind::Control => {
                 let control = Control::parse(&asked.data).map_err(|_| NotExchanged)?;
-                exchange.control(asked.peer, &control)
+                exchange.control(now, asked.peer, &control)
             }
             Kind::Update => {
                 let update = UpdateView::parse(&asked.data).map_err(|_| NotExchanged)?;

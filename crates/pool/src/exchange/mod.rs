@@ -166,8 +166,15 @@ impl RouteExchange {
     ///
     /// # Errors
     /// [`NotExchanged`] when we do not tell it any.
-    pub fn control(&mut self, peer: PeerId, control: &Control) -> Result<(), NotExchanged> {
+    pub fn control(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        control: &Control,
+    ) -> Result<(), NotExchanged> {
         let neighbour = self.neighbours.get_mut(&peer).ok_or(NotExchanged)?;
+        // Who asks may have refused us before it was told to exchange routes.
+        neighbour.ask_sooner(now);
         if !neighbour.is_up || !neighbour.relation.sends_routes {
             return Err(NotExchanged);
         }

@@ -88,6 +88,13 @@ impl Neighbour {
         self.ask_at = Some(now.max(soonest));
     }
 
+    /// What was to be asked again later is asked now, but not in a row.
+    pub(super) fn ask_sooner(&mut self, now: Timestamp) {
+        if self.ask_at.is_some() {
+            self.ask_again(now);
+        }
+    }
+
     /// It lives, and vouches for what it told for as long as it says.
     pub(super) fn heard_something(&mut self, now: Timestamp, hold_down_ms: u32) {
         let (least, most) = (bounds::HOLD_DOWN_MIN_MS, bounds::HOLD_DOWN_MAX_MS);

@@ -217,7 +217,10 @@ impl Network {
     ) -> Result<(), NotExchanged> {
         let now = Timestamp(self.now);
         match kind {
-            Kind::Control => self.pools[to].control(peer(from), &Control::parse(data).unwrap()),
+            Kind::Control => {
+                let control = Control::parse(data).unwrap();
+                self.pools[to].control(now, peer(from), &control)
+            }
             Kind::Update => {
                 let update = UpdateView::parse(data).unwrap();
                 self.pools[to].update(now, peer(from), &update)
