@@ -18,7 +18,7 @@ mod volatility;
 mod waterfall;
 
 pub use fees::FeeRelease;
-pub use notes::{DAY, Index, RAY, floor_holds, floor_needed};
+pub use notes::{DAY, Index, RAY, floor_holds, floor_needed, payable_to_exits};
 pub use price::{PRICE_MAX, PRICE_SCALE, ParsePriceError, Price};
 pub use quote::{Quote, STREAM_PRECISION_MIN, quote, stream_precision_ok};
 pub use rate::Rate;

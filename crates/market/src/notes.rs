@@ -91,3 +91,22 @@ pub const fn floor_needed(ratio: Bps, note_claims: Amount) -> Amount {
 pub fn floor_holds(free: Amount, ratio: Bps, note_claims: Amount) -> bool {
     free >= floor_needed(ratio, note_claims)
 }
+
+/// Basis points in one.
+const WHOLE_BPS: u128 = 10_000;
+
+/// What exits can be paid now, in base units: the largest m with free − m ≥ ratio × (claims − m), as the vault has it.
+///
+/// Sums that pass 128 bits on the way give what is above the floor as it stands, which is never more.
+#[must_use]
+pub fn payable_to_exits(free: Amount, ratio: Bps, note_claims: Amount) -> Amount {
+    let ratio_bps = u128::from(ratio.value());
+    let above = || {
+        let have = free.checked_mul(WHOLE_BPS)?;
+        let kept = note_claims.checked_mul(ratio_bps)?;
+        let over = have.saturating_sub(kept).value();
+        let most = over.checked_div(WHOLE_BPS.checked_sub(ratio_bps)?)?;
+        Some(Amount::new(most).min(free))
+    };
+    above().unwrap_or_else(|| free.saturating_sub(floor_needed(ratio, note_claims)))
+}

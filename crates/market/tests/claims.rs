@@ -54,6 +54,33 @@ fn the_floor_is_rounded_up_as_the_contract_compares_it() {
 }
 
 #[test]
+fn what_exits_can_be_paid_is_the_most_that_leaves_the_floor() {
+    for ratio in [0_u32, 1, 2_000, 5_000, 9_999] {
+        for (free, claims) in (0..40_i64).flat_map(|free| (0..40).map(move |claims| (free, claims)))
+        {
+            let leaves_floor =
+                |paid: &i64| (free - paid) * 10_000 >= i64::from(ratio) * (claims - paid);
+            let most = (0..=free).rev().find(leaves_floor).unwrap_or(0);
+            let plain = |value: i64| amount(u128::try_from(value).expect("not negative"));
+            assert_eq!(
+                payable_to_exits(plain(free), Bps(ratio), plain(claims)),
+                plain(most),
+                "{free} free, {claims} claimed, {ratio} bps"
+            );
+        }
+    }
+    let most = Amount::MAX;
+    assert_eq!(
+        payable_to_exits(most, Bps(2_000), amount(10)),
+        most.saturating_sub(amount(2))
+    );
+    assert_eq!(
+        payable_to_exits(amount(9), Bps(10_000), amount(4)),
+        amount(5)
+    );
+}
+
+#[test]
 fn a_loss_falls_on_the_buffer_then_on_shares_then_on_notes() {
     let notes = Notes {
         units: amount(1_000),

@@ -272,3 +272,48 @@ fn what_no_vault_can_have_done_is_not_believed_and_its_neighbour_is() {
     world.fact(USD, lowered(ceiling)).unwrap();
     world.fact(USD, closed(Amount::ZERO)).unwrap();
 }
+
+/// Free money a few base units above the floor had an empty payment asked for, again and again, at its gas.
+#[test]
+fn an_exit_is_paid_once_there_is_money_worth_a_transaction() {
+    let mut world = World::funded();
+    let ether = GWEI * GWEI;
+    let owner = Address::new([9; 20]);
+    let (units, amount) = (Amount::new(10 * ether), Amount::new(10 * ether));
+    world
+        .fact(
+            ETH,
+            VaultFact::NoteDeposited {
+                owner,
+                units,
+                amount,
+            },
+        )
+        .unwrap();
+    let serial = world.serial(ALICE);
+    let ceiling = Amount::new(9 * ether - 5);
+    world
+        .fact(ETH, VaultFact::AllotmentRaised { serial, ceiling })
+        .unwrap();
+    let exit = VaultFact::ExitRequested {
+        owner,
+        cohort: 3,
+        units: Amount::new(ether),
+    };
+    world.fact(ETH, exit).unwrap();
+    let pays = |effects: &[Effect]| {
+        let chain = effects.iter().filter_map(|effect| match effect {
+            Effect::Chain { request, .. } => Some(request),
+            _ => None,
+        });
+        chain
+            .filter(|request| matches!(request, ChainRequest::PayExits { cohort: 3, .. }))
+            .count()
+    };
+    assert_eq!(pays(&world.sync()), 0, "five wei are above the floor");
+    let paid = Amount::new(GWEI);
+    world
+        .fact(ETH, VaultFact::PeerPaid { serial, paid })
+        .unwrap();
+    assert_eq!(pays(&world.sync()), 1);
+}

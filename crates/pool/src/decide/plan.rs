@@ -2,7 +2,7 @@
 
 use forebay_channel::vault::RUN_DOWN_COHORT;
 use forebay_channel::{ChannelPolicy, Phase, Step};
-use forebay_market::{DAY, Index, NoteRate, Notes, pay_note_rate};
+use forebay_market::{DAY, Index, NoteRate, Notes, RAY, pay_note_rate, payable_to_exits};
 use forebay_quantity::{Amount, AssetId, Milliseconds, PeerId, Timestamp};
 
 use crate::command::NoticeKind;
@@ -275,10 +275,17 @@ fn exits(id: AssetId, asset: &Asset) -> Option<ChainRequest> {
         return (can_pay && asset.exits_demand.is_none())
             .then_some(ChainRequest::PayExits { asset: id, cohort });
     }
-    let (&cohort, _) = asset.vault.cohorts.first_key_value()?;
-    let floor = asset.definition.floor.of_ceil(asset.note_claims());
-    let above_floor = floor.is_some_and(|floor| asset.chain_free() > floor);
-    let can_pay = asset.exits_demand.is_none() && above_floor;
+    let (&cohort, exiting) = asset.vault.cohorts.first_key_value()?;
+    let payable = payable_to_exits(
+        asset.chain_free(),
+        asset.definition.floor,
+        asset.note_claims(),
+    );
+    let index = asset.vault.index;
+    // The whole rest, or at least a ledger unit's worth: less is not worth a transaction.
+    let whole = exiting.units.mul_div_floor(index, RAY)? <= payable;
+    let some = payable.value() >= asset.factor() && !payable.mul_div_floor(RAY, index)?.is_zero();
+    let can_pay = asset.exits_demand.is_none() && (whole || some);
     can_pay.then_some(ChainRequest::PayExits { asset: id, cohort })
 }
 
