@@ -208,6 +208,22 @@ contract RunDownTest is VaultTest {
         eq(balance(address(vault)), remaining(1, POOL), "to the last unit");
     }
 
+    /// @dev Rounding may leave a unit free that buys no whole unit of a note: it is not the share holder's either.
+    function testFuzz_noteUnitsUnpaidMeanNothingForShares(uint128 lent) public {
+        note(ann, 60 * ONE);
+        share(ONE);
+        vm.warp(START + 1 days);
+        accrue(uint128(RAY + RAY / 1001));
+        lent = uint128(bound(lent, 2 * ONE, vault.raisable()));
+        open(1, lent);
+        silence();
+        vault.startRunDown();
+        uint256 before = balance(holder);
+        vault.payExits(0);
+        ok(vault.books().unitsTotal != 0, "not all is paid");
+        eq(balance(holder), before, "notes first");
+    }
+
     function test_whatIsLostIsLostByAllNotesAlike() public {
         note(ann, 60 * ONE);
         note(ben, 40 * ONE);
