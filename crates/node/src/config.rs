@@ -75,8 +75,10 @@ pub struct PriceSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// BTP connections open at a time, and as many by HTTP.
+    /// BTP connections that have not authenticated yet, at a time, one more shows out the oldest; and as many by HTTP.
     pub connections_max: usize,
+    /// How long a BTP connection may take to authenticate, in milliseconds.
+    pub auth_max_ms: u64,
     /// Frames of the journal between snapshots.
     pub snapshot_frames: u64,
     /// Bytes of a journal segment, a multiple of 4096.
@@ -95,6 +97,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            auth_max_ms: 10_000,
             snapshot_frames: 100_000,
             segment_bytes: 64 << 20,
             clock_behind_max_ms: 2_000,

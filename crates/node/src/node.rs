@@ -204,6 +204,7 @@ impl Node {
             listener,
             Arc::clone(&shared),
             limits.connections_max,
+            Duration::from_millis(limits.auth_max_ms),
             stopped.clone(),
         ));
         for uplink in config.uplinks {

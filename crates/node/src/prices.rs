@@ -246,6 +246,12 @@ mod tests {
             r#"{"p":-1}"#,
             r#"{"p":0}"#,
             r#"{"p":"1e99"}"#,
+            r#"{"p":NaN}"#,
+            r#"{"p":"NaN"}"#,
+            r#"{"p":"Infinity"}"#,
+            r#"{"p":"0.0"}"#,
+            r#"{"p":"<b>5</b>"}"#,
+            "<html><body>5</body></html>",
             r#"{"p":[1]}"#,
         ] {
             assert!(read_price(answer.as_bytes(), "/p").is_err(), "{answer}");

@@ -1,5 +1,6 @@
 //! The BTP server: accepts connections, authenticates them, and runs a link for each.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use forebay_ilp::{Link, LinkEvent};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::{debug, info, warn};
@@ -20,8 +22,6 @@ use crate::core::{CoreHandle, Figures, Input};
 use crate::socket::{self, Socket};
 use crate::wall;
 
-/// A connection that has not authenticated by then is closed.
-const AUTH_MAX: Duration = Duration::from_secs(10);
 /// After a failed accept, usually for want of file descriptors, the server waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,14 +48,16 @@ impl Shared {
     }
 }
 
-/// Accepts connections until `stop` changes; at most `connections_max` at a time.
+/// Accepts connections until `stop` changes. At most `guests_max` at a time have not authenticated yet: one more shows
+/// out the oldest, so that idle connections keep nobody out. Authenticated ones are bounded by the accounts, one each.
 pub(crate) async fn serve(
     listener: TcpListener,
     shared: Arc<Shared>,
-    connections_max: usize,
+    guests_max: usize,
+    auth_max: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(connections_max));
+    let mut guests = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -69,16 +71,32 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(guest(stream, Arc::clone(&shared), place))),
-            Err(_) => warn!("a connection was turned away: {connections_max} are open already"),
-        }
+        make_room(&mut guests, guests_max);
+        let guest = tokio::spawn(guest(stream, Arc::clone(&shared), auth_max));
+        guests.push_back(guest.abort_handle());
     }
 }
 
-async fn guest(stream: TcpStream, shared: Arc<Shared>, _place: OwnedSemaphorePermit) {
-    match timeout(AUTH_MAX, welcome(stream, &shared)).await {
-        Ok(Some((socket, link, facts))) => run_link(socket, link, facts, shared).await,
+fn make_room(guests: &mut VecDeque<AbortHandle>, guests_max: usize) {
+    if guests.len() < guests_max {
+        return;
+    }
+    guests.retain(|guest| !guest.is_finished());
+    if guests.len() < guests_max {
+        return;
+    }
+    if let Some(oldest) = guests.pop_front() {
+        debug!("the oldest of {guests_max} connections that did not authenticate is shown out");
+        oldest.abort();
+    }
+}
+
+async fn guest(stream: TcpStream, shared: Arc<Shared>, auth_max: Duration) {
+    match timeout(auth_max, welcome(stream, &shared)).await {
+        // In a task of its own: a guest can be shown out, a peer cannot.
+        Ok(Some((socket, link, facts))) => {
+            drop(tokio::spawn(run_link(socket, link, facts, shared)));
+        }
         Ok(None) | Err(_) => debug!("a connection came to nothing before it was authenticated"),
     }
 }

@@ -27,6 +27,8 @@ use crate::wall;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Bytes of answers that a link gives itself before it reads on.
 const OWN_BYTES_MAX: usize = 256 << 10;
+/// What the core has queued for a link that it drops may take this long to be written.
+const LAST_WRITES_MAX: Duration = Duration::from_secs(1);
 /// Steps of one poll before other links get their turn.
 const STEPS_PER_POLL: usize = 8;
 
@@ -61,6 +63,8 @@ pub(crate) struct Session {
     silence: Pin<Box<Sleep>>,
     is_heard: bool,
     is_asked: bool,
+    /// Runs once the core has dropped the link and the peer still does not read.
+    ending: Option<Pin<Box<Sleep>>>,
     operator: Arc<str>,
 }
 
@@ -96,6 +100,7 @@ impl Session {
             silence: Box::pin(sleep(SILENCE_MAX)),
             is_heard: true,
             is_asked: false,
+            ending: None,
             operator,
         }
     }
@@ -116,7 +121,7 @@ impl Session {
                 Ok(was_full) => was_full,
                 Err(closed) => return Poll::Ready(closed),
             };
-            if let Err(closed) = self.poll_write(cx) {
+            if let Err(closed) = self.poll_write(cx).and_then(|()| self.poll_ending(cx)) {
                 return Poll::Ready(closed);
             }
             // With answers that the peer does not read, reading waits for writing.
@@ -153,8 +158,24 @@ impl Session {
         Ok(more)
     }
 
+    /// A link that the core has dropped ends, also when its peer never reads what is being written.
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
+        if self.writing.is_none() || !self.out.receiver.is_closed() {
+            return Ok(());
+        }
+        let ending = self
+            .ending
+            .get_or_insert_with(|| Box::pin(sleep(LAST_WRITES_MAX)));
+        match ending.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(Closed::Dropped),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Nothing more is read for a core that has dropped the link.
     fn may_read(&self) -> bool {
-        self.own.bytes.len() < OWN_BYTES_MAX
+        !self.out.receiver.is_closed()
+            && self.own.bytes.len() < OWN_BYTES_MAX
             && self.filling.as_ref().is_some_and(|batch| !batch.is_full())
     }
 
