@@ -10,7 +10,7 @@ use crate::{
 use alloy::{
     eips::BlockNumberOrTag,
     primitives::B256,
-    providers::Provider,
+    providers::{Provider, RootProvider},
     rpc::types::{Filter, Header, Log},
 };
 use forebay_channel::{
@@ -218,18 +218,33 @@ impl Tracker {
         Ok(())
     }
 
+    /// The newest block under a tag that as many nodes as have to agree have reached: one alone neither holds the others
+    /// back nor calls final what is not.
     async fn tagged(&self, tag: BlockNumberOrTag) -> Result<Link, Fault> {
-        let block = self
-            .rpc
-            .ask("eth_getBlockByNumber", |node| async move {
-                node.get_block_by_number(tag).await
-            })
-            .await?;
+        const METHOD: &str = "eth_getBlockByNumber";
         let absent = || Fault::Nonsense {
-            method: "eth_getBlockByNumber",
+            method: METHOD,
             what: format!("no {tag} block"),
         };
-        block.map(|block| block.header.into()).ok_or_else(absent)
+        let needed = self.rpc.agreeing_min();
+        let (mut told, mut fault) = (Vec::new(), None);
+        for node in self.rpc.nodes() {
+            let question = |provider: RootProvider| async move {
+                let block = provider.get_block_by_number(tag).await?;
+                Ok(block.map(|block| Link::from(block.header)))
+            };
+            match node.ask(METHOD, question).await {
+                Ok(Some(link)) if needed == 1 => return Ok(link),
+                Ok(Some(link)) => told.push(link.number),
+                Ok(None) => fault = Some(absent()),
+                Err(error) => fault = Some(error),
+            }
+        }
+        told.sort_unstable_by(|one, other| other.cmp(one));
+        match told.get(needed - 1) {
+            Some(height) => self.header(*height).await?.ok_or_else(absent),
+            None => Err(fault.unwrap_or_else(absent)),
+        }
     }
 
     /// The header at a height, if the chain is that long; as many nodes as have to agree on it.

@@ -32,7 +32,7 @@ impl RpcNodes {
 }
 
 #[derive(Clone, Debug)]
-struct Node {
+pub(crate) struct Node {
     url: String,
     provider: RootProvider,
 }
@@ -64,6 +64,16 @@ impl Rpc {
             nodes,
             agreeing_min,
         })
+    }
+
+    /// How many nodes have to agree; at least one.
+    pub(crate) fn agreeing_min(&self) -> usize {
+        self.agreeing_min
+    }
+
+    /// The nodes, in the order in which they are asked.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// Asks the nodes in turn until one answers. A revert is an answer; any other refusal may be the node's alone.
@@ -146,6 +156,19 @@ impl Rpc {
 }
 
 impl Node {
+    /// Asks this node alone.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        method: &'static str,
+        question: impl FnOnce(RootProvider) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, TransportError>>,
+    {
+        let answer = question(self.provider.clone()).await;
+        answer.map_err(|error| self.fault(method, error))
+    }
+
     fn fault(&self, method: &'static str, source: TransportError) -> Fault {
         let url = self.url.clone();
         if is_refusal(&source) {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod follow;
+mod liars;
 mod life;
 mod proxy;
 mod resend;
