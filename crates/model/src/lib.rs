@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, Expectation, Model};
 
 use scenarios::Scenario;
+pub use signing::signed;
 use world::ChannelModel;
 
 /// What walking through a world showed.

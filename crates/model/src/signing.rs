@@ -22,7 +22,7 @@ fn sign(message: &impl Signable, signer: Address) -> Signature {
 
 /// A voucher by this signer.
 #[must_use]
-pub(crate) fn signed(lane: LaneId, amount: u8, signer: Address) -> SignedVoucher {
+pub fn signed(lane: LaneId, amount: u8, signer: Address) -> SignedVoucher {
     let voucher = Voucher {
         serial: SERIAL,
         lane,

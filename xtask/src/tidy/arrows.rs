@@ -93,7 +93,7 @@ pub(crate) const TABLE: &[Arrows] = &[
     outer(
         "forebay-model",
         "crates/model",
-        &[QUANTITY, "forebay-channel"],
+        &[QUANTITY, "forebay-channel", "forebay-pool"],
     ),
     outer("xtask", "xtask", &[]),
 ];
