@@ -59,6 +59,16 @@ const SUBCOMMANDS: &[Subcommand] = &[
         run: product::crash,
     },
     Subcommand {
+        name: "soak",
+        about: "mix load, faults and kills, and end with the auditor's verdict: --minutes N --seed S",
+        run: product::soak,
+    },
+    Subcommand {
+        name: "fuzz",
+        about: "hand mutated inputs to every decoder: --minutes N --seed S",
+        run: product::fuzz,
+    },
+    Subcommand {
         name: "model",
         about: "walk through all that a channel's parties can do, deeper than the tests: --depth N",
         run: product::model,

@@ -42,6 +42,19 @@ pub(crate) fn crash(arguments: &[String]) -> Result<()> {
     run(&FOREBAY, "crash", &[&folder, arguments].concat())
 }
 
+/// Mixes load, faults and kills; its journals lie in the build folder, which is on a disk.
+pub(crate) fn soak(arguments: &[String]) -> Result<()> {
+    let folder = folder_of_binaries()?.display().to_string();
+    let folder = ["--folder".to_owned(), folder];
+    run(&FOREBAY, "soak", &[&folder, arguments].concat())
+}
+
+/// Mutates the committed inputs of every decoder.
+pub(crate) fn fuzz(arguments: &[String]) -> Result<()> {
+    let repository = ["--repository".to_owned(), root().display().to_string()];
+    run(&FOREBAY, "fuzz", &[&repository, arguments].concat())
+}
+
 /// Runs seeds of the simulated world.
 pub(crate) fn sim(arguments: &[String]) -> Result<()> {
     run(&SIMULATOR, "sim", arguments)

@@ -101,6 +101,14 @@ const STEPS: &[Step] = &[
         run: || Tally::one(&product::crash(&words("--kills 30"))),
     },
     Step {
+        name: "soak",
+        run: || Tally::one(&product::soak(&words("--minutes 0.2"))),
+    },
+    Step {
+        name: "fuzz",
+        run: || Tally::one(&product::fuzz(&words("--minutes 0.1"))),
+    },
+    Step {
         name: "demo",
         run: || Tally::one(&product::demo(&words("--json"))),
     },

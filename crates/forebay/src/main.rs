@@ -13,10 +13,12 @@ mod connect;
 mod crash;
 mod demo;
 mod founding;
+mod fuzz;
 mod keys;
 mod operator;
 mod output;
 mod run;
+mod soak;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,6 +89,12 @@ enum Command {
     /// Kill a pool process under load and hold its journal to every reply received.
     #[command(hide = true)]
     Crash(crash::Crash),
+    /// Mix load, faults and kills for as long as told, and end with the auditor's verdict.
+    #[command(hide = true)]
+    Soak(soak::Soak),
+    /// Hand mutated inputs to every decoder for as long as told.
+    #[command(hide = true)]
+    Fuzz(fuzz::Fuzz),
     /// The main job on a local chain, from deposit to exit, with a crash in the middle.
     Demo(demo::Demo),
 }
@@ -158,6 +166,8 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Config(check) => runtime(1)?.block_on(check.run(&config, json)),
         Command::Bench(bench) => bench.run(json),
         Command::Crash(crash) => crash.run(json),
+        Command::Soak(soak) => soak.run(json),
+        Command::Fuzz(fuzz) => fuzz.run(json),
         Command::Demo(demo) => runtime(threads)?.block_on(demo.run(json)),
     }
 }

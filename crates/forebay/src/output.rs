@@ -1,7 +1,12 @@
 //! What users read: a table for people, one JSON value for programs.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::Serialize;
+
+/// A week: whoever wants more has mistyped.
+const MINUTES_MAX: f64 = 10_080.0;
 
 /// Prints a value as JSON, or by a function that draws it.
 pub(crate) fn show<T: Serialize>(json: bool, value: &T, draw: impl FnOnce(&T)) -> Result<()> {
@@ -11,6 +16,15 @@ pub(crate) fn show<T: Serialize>(json: bool, value: &T, draw: impl FnOnce(&T)) -
         draw(value);
     }
     Ok(())
+}
+
+/// Reads a span in minutes; a part of one after a point.
+pub(crate) fn minutes(text: &str) -> std::result::Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|_| "a number of minutes".to_owned())?;
+    let is_sound = minutes > 0.0 && minutes <= MINUTES_MAX;
+    is_sound
+        .then(|| Duration::from_secs(60).mul_f64(minutes))
+        .ok_or_else(|| format!("more than 0 and at most {MINUTES_MAX} minutes"))
 }
 
 /// Prints rows with columns as wide as their widest cell; the first column to the left, the others to the right.
@@ -53,7 +67,18 @@ pub(crate) fn whole(units: impl ToString, scale: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::whole;
+    use std::time::Duration;
+
+    use super::{minutes, whole};
+
+    #[test]
+    fn minutes_are_read_with_parts_and_nonsense_is_not() {
+        assert_eq!(minutes("0.2"), Ok(Duration::from_secs(12)));
+        assert_eq!(minutes("60"), Ok(Duration::from_secs(3_600)));
+        for text in ["", "0", "-1", "NaN", "inf", "1e9", "ten"] {
+            assert!(minutes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn base_units_are_shown_as_whole_ones() {

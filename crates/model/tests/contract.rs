@@ -227,7 +227,9 @@ impl Random {
             6 | 7 => Call::FinishLowering(lane),
             8 => Call::StartClose,
             9 => Call::FinishClose,
-            10 => Call::StartKeyChange(LaneId::Peer),
+            // The model changes each key once.
+            10 if peer.signer == first_signer(LaneId::Peer) => Call::StartKeyChange(LaneId::Peer),
+            10 => Call::FinishClose,
             11 => Call::FinishKeyChange(LaneId::Peer),
             12 => Call::NetOff {
                 pool_paid: pool.paid,

@@ -233,6 +233,23 @@ impl PoolProcess {
         Ok(())
     }
 
+    /// Makes it stand still, as a machine without a core to spare does.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw);
+        let pid = pid.context("a process has a number")?;
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
     /// Kills it as a power cut would, but for what the system has cached.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
