@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::process::{capture, cargo, root, run as run_command};
+use crate::process::{capture, cargo, root, run as run_command, run_watching};
 use crate::setup;
 
 /// A program of this workspace.
@@ -70,6 +70,17 @@ pub(crate) fn model(arguments: &[String]) -> Result<()> {
 /// Runs a saved failure of the simulator again.
 pub(crate) fn replay(arguments: &[String]) -> Result<()> {
     run(&SIMULATOR, "replay", arguments)
+}
+
+/// Runs the demonstration with a browser at the dashboard, handing each line to `see`; returns success.
+pub(crate) fn look(see: impl FnMut(&str)) -> Result<bool> {
+    setup::run(&[])?;
+    build(&FOREBAY)?;
+    let folder = folder_of_binaries()?;
+    let pictures = folder.parent().unwrap_or(&folder).join("dashboard");
+    let mut command = Command::new(folder.join(FOREBAY.binary));
+    command.args(["demo", "--look"]).arg(pictures);
+    run_watching(&mut command, see)
 }
 
 fn run(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> {

@@ -11,6 +11,8 @@ const RUST_MIN: (u32, u32) = (1, 95);
 const NODE_MAJOR_MIN: u32 = 18;
 const NODE_INSTALL: &str =
     "apt-get update && apt-get install -y --no-install-recommends nodejs npm";
+const CHROMIUM_INSTALL: &str =
+    "apt-get update && apt-get install -y --no-install-recommends chromium";
 
 /// Checks compilers and Node, then installs the locked npm packages of each folder in `tools/`.
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
@@ -69,6 +71,30 @@ fn node_version() -> Option<String> {
     capture(Command::new("npm").arg("--version")).ok()?;
     let (major, _) = major_minor(&version)?;
     (major >= NODE_MAJOR_MIN).then(|| first_line(&version).to_owned())
+}
+
+/// What the dashboard is tested with: Debian's Chromium, or the one that `FOREBAY_CHROMIUM` names.
+pub(crate) fn ensure_chromium() -> Result<()> {
+    if has_chromium() {
+        return Ok(());
+    }
+    let Some(mut install) = as_root(CHROMIUM_INSTALL) else {
+        bail!(
+            "Chromium is missing: run `{CHROMIUM_INSTALL}` as root, or name one in FOREBAY_CHROMIUM"
+        );
+    };
+    eprintln!("setup: Chromium is missing, installing it from Debian");
+    run_aside(&mut install)?;
+    if !has_chromium() {
+        bail!("apt installed no Chromium: name one in FOREBAY_CHROMIUM");
+    }
+    Ok(())
+}
+
+fn has_chromium() -> bool {
+    let named = std::env::var_os("FOREBAY_CHROMIUM").map(PathBuf::from);
+    let known = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].map(PathBuf::from);
+    named.into_iter().chain(known).any(|path| path.is_file())
 }
 
 /// The shell line as root, by sudo if need be; none when neither is possible without asking.

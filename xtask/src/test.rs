@@ -113,6 +113,10 @@ const STEPS: &[Step] = &[
         run: || Tally::one(&product::demo(&words("--json"))),
     },
     Step {
+        name: "web",
+        run: web,
+    },
+    Step {
         name: "clippy",
         run: || Tally::one(&clippy()),
     },
@@ -203,6 +207,19 @@ fn cargo_test() -> Tally {
 fn planted_bugs() -> Tally {
     let arguments = "test --locked --package forebay-sim --features planted-bugs --test planted";
     counting(&arguments.split(' ').collect::<Vec<_>>())
+}
+
+/// The dashboard of a running pool, in a real browser.
+fn web() -> Tally {
+    let mut tally = Tally::default();
+    let outcome = setup::ensure_chromium().and_then(|()| {
+        product::look(|line| {
+            if let Some(counted) = counted(line) {
+                tally.add(counted);
+            }
+        })
+    });
+    tally.or_failed(&outcome)
 }
 
 fn counting(arguments: &[&str]) -> Tally {

@@ -1,11 +1,12 @@
 //! Listed assets.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Units;
 
 /// A listed asset as the pool sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Asset {
     /// Code, e.g. `ETH`.
     pub code: String,
@@ -30,7 +31,7 @@ pub struct Asset {
 }
 
 /// What one source said last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceView {
     /// Its number in the configuration, from zero.
     pub source: u16,
@@ -41,7 +42,7 @@ pub struct SourceView {
 }
 
 /// Lists an asset whose vault is deployed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddAsset {
     /// Code.
@@ -63,7 +64,7 @@ pub struct AddAsset {
 }
 
 /// Replaces an asset's policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetAsset {
     /// The new policy; fields left out keep their values only when the caller sends them back.
@@ -75,7 +76,7 @@ pub struct SetAsset {
 }
 
 /// How an asset is quoted and kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssetPolicy {
     /// Fresh price sources needed, at least three.

@@ -1,11 +1,12 @@
 //! What the pool holds and owes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Units;
 
 /// How the node is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The operator's ILP address.
     pub operator: String,
@@ -25,10 +26,12 @@ pub struct Status {
     pub uptime_ms: u64,
     /// What stops it or will stop it, in words.
     pub alarms: Vec<String>,
+    /// The version of the program.
+    pub version: String,
 }
 
 /// The books, by asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Books {
     /// The pool's time, in milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -41,12 +44,14 @@ pub struct Books {
 }
 
 /// One asset's books, in the ledger's base units unless said otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AssetBooks {
     /// Code.
     pub code: String,
     /// Decimal places of these amounts.
     pub scale: u8,
+    /// Decimal places of amounts in the chain's base units.
+    pub chain_scale: u8,
     /// The vault's free money and remaining allotments.
     pub vault: Units,
     /// Free money in the vault, in the chain's base units.
@@ -77,10 +82,20 @@ pub struct AssetBooks {
     pub note_index: Units,
     /// What a stolen operator key would cost now.
     pub stolen_key_cost: Units,
+    /// In the vault, or on peers' vouchers that their deposits cover.
+    pub reserves: Units,
+    /// Lent into other assets by swaps, and owed by peers on credit.
+    pub outstanding: Units,
+    /// Of notes, of peers, of vouchers signed, and of other assets for what swaps brought in.
+    pub claims: Units,
+    /// Reserves and what is outstanding for each one claimed, in parts per million, rounded down; absent without claims.
+    pub coverage_ppm: Option<u64>,
+    /// Exit cohorts that wait for money.
+    pub cohorts_waiting: u32,
 }
 
 /// Gas money on a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChainCost {
     /// EVM chain id.
     pub chain_id: u64,
@@ -91,15 +106,8 @@ pub struct ChainCost {
 }
 
 /// Carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// Always true.
     pub done: bool,
-}
-
-/// Why not, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    /// In words.
-    pub error: String,
 }

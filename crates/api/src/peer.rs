@@ -1,11 +1,12 @@
 //! Accounts with connectors.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Relation, Units};
 
 /// An account with a connector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// Its ILP address segment.
     pub name: String,
@@ -13,6 +14,8 @@ pub struct Peer {
     pub address: String,
     /// Its asset's code.
     pub asset: String,
+    /// Decimal places of the account's amounts.
+    pub scale: u8,
     /// Limits and thresholds.
     pub policy: PeerPolicy,
     /// What it is to the pool.
@@ -32,12 +35,16 @@ pub struct Peer {
 }
 
 /// A channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChannelView {
     /// Serial.
     pub serial: u64,
     /// `opening`, `open`, `closing` or `closed`.
     pub phase: String,
+    /// When a running close may be executed, in milliseconds since the Unix epoch.
+    pub close_deadline_ms: Option<u64>,
+    /// When the allotment's term ends, in milliseconds since the Unix epoch.
+    pub term_ends_ms: u64,
     /// The lane on which the pool pays, in the chain's base units.
     pub pool: LaneView,
     /// The lane on which the peer pays, in the chain's base units.
@@ -45,7 +52,7 @@ pub struct ChannelView {
 }
 
 /// One lane, cumulative over the channel's life, in the chain's base units.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneView {
     /// What the chain guarantees.
     pub ceiling: Units,
@@ -55,8 +62,21 @@ pub struct LaneView {
     pub promised: Units,
 }
 
+/// A channel with its account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerChannel {
+    /// The account's name.
+    pub peer: String,
+    /// Its asset's code.
+    pub asset: String,
+    /// Decimal places of the lanes' amounts.
+    pub chain_scale: u8,
+    /// The channel.
+    pub channel: ChannelView,
+}
+
 /// Opens an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddPeer {
     /// Its ILP address segment.
@@ -71,7 +91,7 @@ pub struct AddPeer {
 }
 
 /// Replaces an account's limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPeer {
     /// The new policy.
@@ -79,7 +99,7 @@ pub struct SetPeer {
 }
 
 /// Limits and thresholds, in the ledger's base units of the account's asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PeerPolicy {
     /// What it may owe without security; zero unless granted.
@@ -117,7 +137,7 @@ impl Default for PeerPolicy {
 }
 
 /// A route of the operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Whole address segments.

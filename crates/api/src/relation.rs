@@ -1,11 +1,12 @@
 //! What a peer is to the pool, and where packets go.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Units;
 
 /// What a peer is to the pool (RFC 34).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RelationKind {
     /// It lives under the pool's address.
@@ -18,7 +19,7 @@ pub enum RelationKind {
 }
 
 /// Which way routes pass.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Routes {
     /// Neither way.
@@ -33,7 +34,7 @@ pub enum Routes {
 }
 
 /// What a peer is to the pool, which routes pass, and what the pool may owe it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Relation {
     /// Child, peer or parent.
@@ -45,7 +46,7 @@ pub struct Relation {
 }
 
 /// Where packets to a prefix go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteView {
     /// Whole address segments.
     pub prefix: String,

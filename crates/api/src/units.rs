@@ -2,8 +2,10 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::borrow::Cow;
 
 use forebay_quantity::Amount;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An amount in base units, written as a decimal string; a whole JSON number is understood as well.
@@ -33,6 +35,21 @@ impl FromStr for Units {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
+    }
+}
+
+impl JsonSchema for Units {
+    fn schema_name() -> Cow<'static, str> {
+        "Units".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[0-9]{1,39}$",
+            "description": "An amount in base units, as a decimal string, because JSON numbers lose digits above 2^53.",
+            "examples": ["1500000"]
+        })
     }
 }
 

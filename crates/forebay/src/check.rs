@@ -74,7 +74,10 @@ async fn check(config: &Config, path: &Path, json: bool) -> Result<()> {
 
 async fn known(path: &Path) -> Result<(Vec<Asset>, Vec<Peer>)> {
     let client = Client::of(path)?;
-    Ok((client.read(ASSETS).await?, client.read(PEERS).await?))
+    Ok((
+        client.read_all(ASSETS).await?,
+        client.read_all(PEERS).await?,
+    ))
 }
 
 /// STREAM gives up on a path whose packets show less than three digits of the rate, in either direction.
@@ -146,6 +149,7 @@ mod tests {
             name: name.into(),
             address: String::new(),
             asset: asset.into(),
+            scale: 9,
             policy: PeerPolicy {
                 packet_max,
                 ..PeerPolicy::default()

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use forebay_api::{IDEMPOTENCY_KEY, Refusal, TOKEN_FILE};
+use forebay_api::{IDEMPOTENCY_KEY, PAGE_MAX, Problem, TOKEN_FILE};
 use forebay_node::Config;
-use reqwest::Method;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,6 +41,19 @@ impl Client {
         self.ask(Method::GET, path, None::<&()>).await
     }
 
+    /// All pages of a list.
+    pub(crate) async fn read_all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        let mut next = Some(format!("{path}?limit={PAGE_MAX}"));
+        while let Some(page) = next.take() {
+            let response = self.send(Method::GET, &page, None::<&()>).await?;
+            next = next_page(response.headers());
+            let entries: Vec<T> = decode(response).await?;
+            all.extend(entries);
+        }
+        Ok(all)
+    }
+
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -66,6 +80,15 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T> {
+        decode(self.send(method, path, body).await?).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response> {
         let mut request = self
             .http
             .request(method.clone(), format!("{}{path}", self.base))
@@ -78,23 +101,31 @@ impl Client {
                 .header("Content-Type", "application/json")
                 .body(serde_json::to_vec(body)?);
         }
-        let response = request.send().await;
-        let response = response.with_context(|| {
+        request.send().await.with_context(|| {
             format!(
                 "no node answers at {}: is `forebay run` running?",
                 self.base
             )
-        })?;
-        let is_success = response.status().is_success();
-        let status = response.status();
-        let bytes = response.bytes().await?;
-        if is_success {
-            return Ok(serde_json::from_slice(&bytes)?);
-        }
-        let refusal: Result<Refusal, _> = serde_json::from_slice(&bytes);
-        Err(refusal.map_or_else(
-            |_| anyhow!("the node answered {status}"),
-            |refusal| anyhow!(refusal.error),
-        ))
+        })
     }
+}
+
+async fn decode<T: DeserializeOwned>(response: Response) -> Result<T> {
+    let status = response.status();
+    let bytes = response.bytes().await?;
+    if status.is_success() {
+        return Ok(serde_json::from_slice(&bytes)?);
+    }
+    let problem: Result<Problem, _> = serde_json::from_slice(&bytes);
+    Err(problem.map_or_else(
+        |_| anyhow!("the node answered {status}"),
+        |problem| anyhow!(problem.detail),
+    ))
+}
+
+/// The path of the page after this one (RFC 8288).
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get("Link")?.to_str().ok()?;
+    let (path, relation) = link.strip_prefix('<')?.split_once('>')?;
+    relation.contains("rel=\"next\"").then(|| path.to_owned())
 }

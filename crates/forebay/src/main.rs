@@ -19,12 +19,13 @@ mod operator;
 mod output;
 mod run;
 mod soak;
+mod tokens;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use client::Client;
 use keys::Passphrase;
@@ -44,10 +45,26 @@ struct Cli {
     /// Answer with exactly one JSON object or list on standard output.
     #[arg(long, global = true)]
     json: bool,
+    /// How the log on standard error is written.
+    #[arg(
+        long,
+        global = true,
+        env = "FOREBAY_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
     #[command(flatten)]
     passphrase: Passphrase,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// One line of text for people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +81,11 @@ enum Command {
     /// Assets of the pool.
     #[command(subcommand)]
     Assets(operator::Assets),
+    /// Who may ask the running pool over HTTP, and for what.
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    /// Print the OpenAPI document of the HTTP interface.
+    Openapi,
     /// How the running pool is.
     Status,
     /// Balances, reserves, and what a stolen key would cost now.
@@ -115,15 +137,7 @@ enum Keys {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        // A log that cannot be written, on a full disk say, must not stop the pool.
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
+    start_log(cli.log_format);
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -133,10 +147,26 @@ fn main() -> ExitCode {
     }
 }
 
+fn start_log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        // A log that cannot be written, on a full disk say, must not stop the pool.
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
 fn dispatch(cli: Cli) -> Result<()> {
     let Cli {
         config,
         json,
+        log_format: _,
         passphrase,
         command,
     } = cli;
@@ -150,6 +180,13 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Command::Assets(assets) => {
             runtime(1)?.block_on(async { assets.run(&Client::of(&config)?, json).await })
+        }
+        Command::Tokens(tokens) => {
+            runtime(1)?.block_on(async { tokens.run(&Client::of(&config)?, json).await })
+        }
+        Command::Openapi => {
+            println!("{:#}", forebay_api::document());
+            Ok(())
         }
         Command::Status => {
             runtime(1)?.block_on(async { operator::status(&Client::of(&config)?, json).await })

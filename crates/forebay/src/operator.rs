@@ -103,7 +103,7 @@ impl Assets {
                 show(json, &asset, |asset| println!("{} is listed.", asset.code))
             }
             Self::List => {
-                let assets: Vec<Asset> = client.read(ASSETS).await?;
+                let assets: Vec<Asset> = client.read_all(ASSETS).await?;
                 show(json, &assets, |assets| draw_assets(assets))
             }
             Self::Set {
@@ -111,7 +111,7 @@ impl Assets {
                 changes,
                 halted,
             } => {
-                let known: Vec<Asset> = client.read(ASSETS).await?;
+                let known: Vec<Asset> = client.read_all(ASSETS).await?;
                 let asset = known.iter().find(|asset| asset.code == code);
                 let asset = asset.with_context(|| format!("no asset has the code {code}"))?;
                 // To stop or resume quoting is an instruction of its own.
@@ -223,11 +223,11 @@ impl Peers {
                 })
             }
             Self::List => {
-                let peers: Vec<Peer> = client.read(PEERS).await?;
+                let peers: Vec<Peer> = client.read_all(PEERS).await?;
                 show(json, &peers, |peers| draw_peers(peers))
             }
             Self::Set { name, changes } => {
-                let known: Vec<Peer> = client.read(PEERS).await?;
+                let known: Vec<Peer> = client.read_all(PEERS).await?;
                 let peer = known.iter().find(|peer| peer.name == name && !peer.removed);
                 let policy = changes.on(&peer
                     .with_context(|| format!("no peer is named {name}"))?
@@ -262,7 +262,7 @@ impl Peers {
                 })
             }
             Self::Routes => {
-                let routes: Vec<RouteView> = client.read(ROUTES).await?;
+                let routes: Vec<RouteView> = client.read_all(ROUTES).await?;
                 show(json, &routes, |routes| draw_routes(routes))
             }
             Self::Route {

@@ -10,6 +10,8 @@ mod clock;
 mod config;
 pub mod connect;
 mod core;
+mod feed;
+mod history;
 mod http;
 mod link;
 mod node;
@@ -21,7 +23,10 @@ mod wall;
 pub use chain::ChainFault;
 pub use clock::ClockFault;
 pub use config::{ChainConfig, Config, ConfigFault, Limits, PriceSource};
-pub use core::{CommandFault, Connected, CoreHandle, Count, Ending, Figures};
+pub use core::{
+    BUCKETS_US, CommandFault, Connected, CoreHandle, Count, Counted, Ending, Figures, Histogram,
+    Readiness, Rejects, ServingMode,
+};
 pub use http::{HttpMode, HttpUplink};
 pub use link::Uplink;
 pub use node::{Keys, Node, RunningNode, StartFault};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_chain_evm::Key;
 use forebay_channel::Address;
@@ -16,14 +16,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::admin::{self, Office};
+use crate::admin::{self, Office, OfficeParts, Tokens};
 use crate::chain::{self, ChainFault, Chains};
 use crate::clock::{self, ClockFault};
 use crate::config::Config;
 use crate::core::{self, CoreHandle, CoreParts, Ending, Figures, Input, Outside, core_queue};
+use crate::feed::{self, History};
 use crate::http::{self, Lines};
 use crate::link::{self, Directory, Shared};
-use crate::{prices, signer, socket, wall};
+use crate::{history, prices, signer, socket, wall};
 
 /// What the process may sign with.
 #[derive(Debug, Clone)]
@@ -126,7 +127,7 @@ impl Node {
             ..Options::new([0; 32])
         };
         let (journal, recovery) = Journal::open(storage, options)?;
-        let sequencer = recover(recovery)?;
+        let (sequencer, told) = recover(recovery)?;
         check(sequencer.state(), &keys, &config)?;
         let listener = listen(config.btp_listen).await?;
         let admin_listener = listen(config.admin_listen).await?;
@@ -139,7 +140,8 @@ impl Node {
             None => None,
         };
         let (btp_address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-        let token = admin::open_token(&config.data_directory)?;
+        let tokens = Tokens::open(&config.data_directory)?;
+        let (feed_sender, feed) = feed::start(sequencer.state(), told);
         let (core, inputs) = core_queue();
         let directory = Arc::new(Directory::default());
         directory.follow(sequencer.state());
@@ -165,6 +167,7 @@ impl Node {
             directory: Arc::clone(&directory),
             figures: Arc::clone(&figures),
             outside: Outside { vouchers, chain },
+            feed: feed_sender,
             snapshot_frames: limits.snapshot_frames,
             routes_secret: admin::random()?,
         })?;
@@ -186,14 +189,23 @@ impl Node {
         let _ = core.give(Input::Begin);
         tokio::spawn(chain::dispatch(Arc::clone(&chains), requests));
         prices::start(config.prices, &core, &figures, &stopped);
-        let office = Office {
+        let samples = Arc::new(history::History::default());
+        tokio::spawn(history::keep(
+            Arc::clone(&samples),
+            core.clone(),
+            Arc::clone(&figures),
+            stopped.clone(),
+        ));
+        let office = Office::new(OfficeParts {
             core: core.clone(),
             figures: Arc::clone(&figures),
             chains,
-            token,
+            tokens,
+            feed,
+            history: samples,
             btp: format!("ws://{btp_address}/"),
-            began: Instant::now(),
-        };
+            stop: stopped.clone(),
+        });
         tokio::spawn(admin::serve(
             admin_listener,
             Arc::new(office),
@@ -300,7 +312,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
         .map_err(|source| StartFault::Listen { address, source })
 }
 
-fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
+fn recover(mut recovery: Recovery) -> Result<(Sequencer, History), StartFault> {
     let report = &recovery.report;
     if let Some(tail) = &report.torn_tail {
         warn!(segment = %tail.segment, offset = tail.offset, bytes = tail.bytes, "a torn tail was cut: nothing of it was acknowledged");
@@ -317,16 +329,17 @@ fn recover(mut recovery: Recovery) -> Result<Sequencer, StartFault> {
         }
     };
     let mut sequencer = Sequencer::new(state);
-    let mut frames = 0_u64;
+    let (mut frames, mut told) = (0_u64, History::default());
     while let Some(frame) = recovery.next_frame()? {
         let what = || format!("journal frame {}", frame.sequence);
         sequencer
             .replay(frame.payload)
             .map_err(|_| StartFault::UnknownState { what: what() })?;
+        told.add(frame.sequence.0, sequencer.state().now(), sequencer.told());
         frames += 1;
     }
     info!(frames, "recovered");
-    Ok(sequencer)
+    Ok((sequencer, told))
 }
 
 fn check(state: &State, keys: &Keys, config: &Config) -> Result<(), StartFault> {

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod alarm;
 mod codec;
 mod command;
 mod decide;
@@ -21,6 +22,7 @@ mod rejection;
 mod sequencer;
 mod state;
 
+pub use alarm::Alarm;
 pub use codec::events_of;
 pub use command::{Admin, ChainFact, Command, Depth, FactAt, NoticeKind, Prepare, VaultFact};
 pub use decide::{decide, next_deadline};

@@ -56,14 +56,14 @@ fn what_an_lp_paid_in_leaves_in_proportion_and_its_exit_is_paid_with_its_cohort(
 #[test]
 fn coverage_is_one_before_anything_happened_and_rises_by_what_bears_the_first_loss() {
     let mut world = World::funded();
-    let coverage = world.state().coverage(USD);
+    let coverage = world.state().coverages()[1];
     assert_eq!(coverage.claims, Amount::new(10_000_000_000));
     assert_eq!(coverage.ratio_ppm(), Some(1_000_000));
     let shares = VaultFact::SharesDeposited {
         amount: Amount::new(1_000_000_000),
     };
     world.fact(USD, shares).unwrap();
-    assert_eq!(world.state().coverage(USD).ratio_ppm(), Some(1_100_000));
+    assert_eq!(world.state().coverages()[1].ratio_ppm(), Some(1_100_000));
 }
 
 #[test]
@@ -106,4 +106,30 @@ fn an_id_stands_for_one_instruction_after_a_restart_too() {
         assert_eq!(restarted.apply(world.wall, &command), Err(expected));
         assert_eq!(world.apply(&command), Err(expected));
     }
+}
+
+#[test]
+fn alarms_name_what_is_halted_unpriced_and_under_notice_and_nothing_else() {
+    let mut world = World::funded();
+    let now = world.wall;
+    let alarms = |world: &World, at: Timestamp| world.state().alarms(at).collect::<Vec<_>>();
+    assert_eq!(alarms(&world, now), []);
+    world.admin(Admin::HaltBook(USD));
+    let deadline = Timestamp(now.0 + 1_000);
+    let notice = VaultFact::NoticeGiven {
+        serial: world.serial(common::ALICE),
+        kind: NoticeKind::Close,
+        ceiling: Amount::ZERO,
+        deadline,
+    };
+    world.fact(common::ETH, notice).unwrap();
+    let standing = forebay_channel::Notice {
+        kind: forebay_channel::NoticeKind::Close,
+        deadline,
+    };
+    let noticed = Alarm::Notice(common::ALICE, standing);
+    assert_eq!(alarms(&world, now), [Alarm::Halted(USD), noticed]);
+    let later = Timestamp(now.0 + 10_000_000);
+    let all = [Alarm::NotQuoted(common::ETH), Alarm::Halted(USD), noticed];
+    assert_eq!(alarms(&world, later), all);
 }

@@ -7,7 +7,7 @@ mod rpc;
 mod world;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +26,9 @@ pub(crate) struct Demo {
     /// Leave everything running and say how to look at it.
     #[arg(long)]
     keep: bool,
+    /// Look at the dashboard with Chromium as well, and keep the pictures in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    look: Option<PathBuf>,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -83,7 +86,7 @@ impl Demo {
         let began = Instant::now();
         let folder = tempfile::Builder::new().prefix("forebay-demo-").tempdir()?;
         let mut world = World::start(folder.path(), began).await?;
-        let result = main_job(&mut world, began).await;
+        let result = main_job(&mut world, self.look.as_deref(), began).await;
         let (outcome, problems) = match result {
             Ok(done) => done,
             Err(error) => {
@@ -106,7 +109,11 @@ impl Demo {
     }
 }
 
-async fn main_job(world: &mut World, began: Instant) -> Result<(Outcome, Vec<String>)> {
+async fn main_job(
+    world: &mut World,
+    pictures: Option<&Path>,
+    began: Instant,
+) -> Result<(Outcome, Vec<String>)> {
     let mut receiver = Process::start(
         "receiver",
         command(world, "stream-receive.cjs", &[&world.listen_b]),
@@ -149,6 +156,16 @@ async fn main_job(world: &mut World, began: Instant) -> Result<(Outcome, Vec<Str
         began,
         "peer b was killed as well, and is back on its own journal",
     );
+    if let Some(pictures) = pictures {
+        look(world, pictures)?;
+        progress(
+            began,
+            &format!(
+                "the dashboard was looked at; the pictures are in {}",
+                pictures.display()
+            ),
+        );
+    }
     let (a, b) = settle(world, began).await?;
     let earned = leave(world, began)?;
     let (packets, books_balanced) = audit(world, began)?;
@@ -177,6 +194,26 @@ async fn main_job(world: &mut World, began: Instant) -> Result<(Outcome, Vec<Str
         ));
     }
     Ok((outcome, problems))
+}
+
+/// Drives the dashboard in a browser while everybody is still there; what it says goes to standard output.
+fn look(world: &World, pictures: &Path) -> Result<()> {
+    let pool = forebay_node::Config::load(&world.folder.join("pool/forebay.toml"))?;
+    let token = std::fs::read_to_string(pool.data_directory.join(forebay_api::TOKEN_FILE))?;
+    std::fs::create_dir_all(pictures)?;
+    let status = std::process::Command::new("node")
+        .current_dir(world.tools.join("web"))
+        .arg("look.cjs")
+        .arg(format!("http://{}/", pool.admin_listen))
+        .arg(pictures.canonicalize()?)
+        .env("FOREBAY_TOKEN", token.trim())
+        .status()
+        .context("node cannot be started: run `cargo xtask setup`")?;
+    ensure!(
+        status.success(),
+        "the dashboard does not do what it should: see above"
+    );
+    Ok(())
 }
 
 fn command(world: &World, script: &str, arguments: &[&str]) -> std::process::Command {
@@ -243,7 +280,7 @@ fn finish(sender: &mut Process) -> Result<serde_json::Value> {
 /// Settles what is left on both sides and has both redeem on chain.
 async fn settle(world: &World, began: Instant) -> Result<(View, View)> {
     let client = world.client()?;
-    let peers: Vec<Peer> = client.read(PEERS).await?;
+    let peers: Vec<Peer> = client.read_all(PEERS).await?;
     for peer in peers {
         let one = Units(Amount::new(1));
         let policy = forebay_api::PeerPolicy {
@@ -468,6 +505,13 @@ fn keep(mut world: World, folder: &Path) {
         "Look: forebay --config {} books | status | peers list | assets list",
         config.display()
     );
+    if let Ok(pool) = forebay_node::Config::load(&config) {
+        eprintln!(
+            "Look: http://{}/ with the token in {}",
+            pool.admin_listen,
+            pool.data_directory.join(forebay_api::TOKEN_FILE).display()
+        );
+    }
     eprintln!(
         "Look: forebay connect --peer-config {} show",
         folder.join("peer-a/connect.toml").display()

@@ -1,29 +1,34 @@
-//! What the operator may see.
+//! What may be seen.
 
 use forebay_api::{
-    Asset, AssetBooks, AssetPolicy, Books, ChainCost, ChannelView, LaneView, Peer, PeerPolicy,
-    SourceView, Status, Units,
+    Asset, AssetBooks, AssetPolicy, Books, ChainCost, ChannelView, LaneView, Live, Peer,
+    PeerChannel, PeerPolicy, ProblemKind, SourceView, Status, Units,
 };
 use forebay_channel::{Channel, Lane, Phase};
 use forebay_ledger::Balance;
-use forebay_pool::State;
+use forebay_pool::{Coverage, State};
 use forebay_quantity::{Amount, AssetId, PeerId};
 
+use super::page::{Asked, Page};
+use super::problem::No;
 use super::relation::relation;
-use super::{No, Office};
-use crate::wall;
+use super::tokens::Caller;
+use super::{Office, alarms};
+use crate::core::ServingMode;
+use crate::{history, wall};
 
-pub(super) async fn status(office: &Office) -> Result<Status, No> {
+pub(super) async fn status(office: &Office, caller: &Caller) -> Result<Status, No> {
     let figures = &office.figures;
     let known = office.core.query(|state| {
         let genesis = state.genesis().cloned();
-        (genesis, state.packets().count(), alarms(state))
+        (genesis, state.packets().count())
     });
     let known = known.await;
-    let accepting = known.is_ok();
-    let (genesis, in_flight, alarms) = match known {
-        Ok(known) => known,
-        Err(fault) => (None, 0, vec![fault.to_string()]),
+    let accepting = known.is_ok() && figures.readiness.mode() != ServingMode::Draining;
+    let (genesis, in_flight) = known.unwrap_or_default();
+    let alarms = match caller.sees_all() {
+        true => alarms::all(office).await,
+        false => Vec::new(),
     };
     Ok(Status {
         operator: genesis
@@ -39,40 +44,32 @@ pub(super) async fn status(office: &Office) -> Result<Status, No> {
         packets_fulfilled: figures.fulfilled.value(),
         journal_frames: figures.frames.value(),
         uptime_ms: u64::try_from(office.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        alarms,
+        alarms: alarms.into_iter().map(|alarm| alarm.detail).collect(),
+        version: env!("CARGO_PKG_VERSION").into(),
     })
 }
 
-fn alarms(state: &State) -> Vec<String> {
-    let now = wall::now();
-    let books = state.assets().filter_map(|(_, asset)| {
-        let code = &asset.definition.code;
-        if asset.vault.runs_down {
-            return Some(format!(
-                "{code}'s vault runs down: LPs claim in kind, peers redeem; nothing else can be done with it"
-            ));
-        }
-        if now < asset.vault.frozen_until {
-            return Some(format!("{code}'s committee froze raises and renewals"));
-        }
-        if asset.halted {
-            return Some(format!("{code} is halted"));
-        }
-        asset
-            .quoted(now)
-            .is_none()
-            .then(|| format!("{code} has no believed price and is not quoted"))
-    });
-    let unbalanced = state
-        .ledger()
-        .check_balanced()
-        .err()
-        .map(|error| format!("the books do not balance: {error:?}"));
-    books.chain(unbalanced).collect()
+pub(super) async fn live(office: &Office) -> Result<Live, No> {
+    let in_flight = office.core.query(|state| state.packets().count()).await?;
+    let figures = &office.figures;
+    let latency = office.history.latency_since(&figures.latency.counted());
+    let links = figures.connected.clone_set().len();
+    Ok(Live {
+        at_ms: wall::now().0,
+        packets_accepted: figures.accepted.value(),
+        packets_fulfilled: figures.fulfilled.value(),
+        packets_rejected: history::rejects(figures),
+        packets_in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
+        links_up: u32::try_from(links).unwrap_or(u32::MAX),
+        latency_p50_us: latency.quantile_us(500),
+        latency_p99_us: latency.quantile_us(990),
+        samples: office.history.samples(),
+        interval_ms: u64::try_from(history::INTERVAL.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 pub(super) async fn books(office: &Office) -> Result<Books, No> {
-    let gas = office.chains.gas().await;
+    let gas = office.gas().await;
     let chains = gas
         .into_iter()
         .map(|(chain_id, gas_money, gas_reserved)| ChainCost {
@@ -86,14 +83,15 @@ pub(super) async fn books(office: &Office) -> Result<Books, No> {
         balanced: state.ledger().check_balanced().is_ok(),
         assets: state
             .assets()
-            .map(|(id, _)| asset_books(state, id))
+            .zip(state.coverages())
+            .map(|((id, _), coverage)| asset_books(state, id, coverage))
             .collect(),
         chains,
     });
     Ok(books.await?)
 }
 
-fn asset_books(state: &State, id: AssetId) -> AssetBooks {
+fn asset_books(state: &State, id: AssetId, coverage: Coverage) -> AssetBooks {
     let asset = state.asset(id).expect("the caller took it from the state");
     let accounts = &asset.accounts;
     let credit = |account| Units(state.balance(account).credit());
@@ -110,6 +108,7 @@ fn asset_books(state: &State, id: AssetId) -> AssetBooks {
     AssetBooks {
         code: asset.definition.code.clone(),
         scale: asset.definition.scale,
+        chain_scale: asset.definition.chain_scale,
         vault: debit(accounts.vault),
         chain_free: asset.chain_free().into(),
         chain_allotted: asset.vault.chain_allotted.into(),
@@ -125,14 +124,21 @@ fn asset_books(state: &State, id: AssetId) -> AssetBooks {
         borrowed: credit(accounts.exchange),
         note_index: Units(Amount::new(asset.vault.index)),
         stolen_key_cost: state.stolen_key_cost(id).into(),
+        reserves: coverage.reserves.into(),
+        outstanding: coverage.outstanding.into(),
+        claims: coverage.claims.into(),
+        coverage_ppm: coverage.ratio_ppm(),
+        cohorts_waiting: u32::try_from(asset.vault.cohorts.len()).unwrap_or(u32::MAX),
     }
 }
 
-pub(super) async fn assets(office: &Office) -> Result<Vec<Asset>, No> {
-    Ok(office
-        .core
-        .query(|state| state.assets().map(|(id, _)| asset(state, id)).collect())
-        .await?)
+pub(super) async fn assets(office: &Office, asked: Asked) -> Result<Page<Asset>, No> {
+    let passed_over = asked.passed_over()?;
+    let page = office.core.query(move |state| {
+        let rest = state.assets().skip(passed_over);
+        Page::of(rest.map(|(id, _)| (id.0, asset(state, id))), asked.limit)
+    });
+    Ok(page.await?)
 }
 
 /// One asset as the operator sees it.
@@ -177,15 +183,77 @@ fn asset_policy(policy: &forebay_pool::AssetPolicy) -> AssetPolicy {
     }
 }
 
-pub(super) async fn peers(office: &Office) -> Result<Vec<Peer>, No> {
+pub(super) async fn peers(
+    office: &Office,
+    caller: &Caller,
+    asked: Asked,
+) -> Result<Page<Peer>, No> {
+    match caller.peer() {
+        None => all_peers(office, asked).await,
+        Some(own) => Ok(Page::one(peer_named(office, caller, own).await?)),
+    }
+}
+
+pub(super) async fn all_peers(office: &Office, asked: Asked) -> Result<Page<Peer>, No> {
+    let passed_over = asked.passed_over()?;
     let connected = office.figures.connected.clone_set();
-    let peers = office.core.query(move |state| {
-        let all = state
-            .peers()
-            .map(|(id, _)| peer(state, id, connected.contains(&id)));
-        all.collect()
+    let page = office.core.query(move |state| {
+        let rest = state.peers().skip(passed_over);
+        let shown = rest.map(|(id, _)| (id.0, peer(state, id, connected.contains(&id))));
+        Page::of(shown, asked.limit)
     });
-    Ok(peers.await?)
+    Ok(page.await?)
+}
+
+pub(super) async fn peer_named(office: &Office, caller: &Caller, name: &str) -> Result<Peer, No> {
+    let is_own = caller.peer().is_none_or(|own| own == name);
+    let connected = office.figures.connected.clone_set();
+    let wanted = name.to_owned();
+    let found = office.core.query(move |state| {
+        let id = state.peer_named(&wanted)?;
+        Some(peer(state, id, connected.contains(&id)))
+    });
+    let found = found.await?.filter(|_| is_own);
+    found.ok_or_else(|| {
+        let text = format!("no account is named {name}, or none that this token may see");
+        No::new(ProblemKind::NotFound, text)
+    })
+}
+
+pub(super) async fn channels(
+    office: &Office,
+    caller: &Caller,
+    asked: Asked,
+) -> Result<Page<PeerChannel>, No> {
+    let Some(own) = caller.peer() else {
+        return all_channels(office, asked).await;
+    };
+    let own = own.to_owned();
+    let found = office.core.query(move |state| {
+        let id = state.peer_named(&own)?;
+        peer_channel(state, state.peer(id)?)
+    });
+    Ok(Page::some(found.await?))
+}
+
+pub(super) async fn all_channels(office: &Office, asked: Asked) -> Result<Page<PeerChannel>, No> {
+    let passed_over = asked.passed_over()?;
+    let page = office.core.query(move |state| {
+        let rest = state.peers().skip(passed_over);
+        let shown = rest.filter_map(|(id, peer)| Some((id.0, peer_channel(state, peer)?)));
+        Page::of(shown, asked.limit)
+    });
+    Ok(page.await?)
+}
+
+fn peer_channel(state: &State, peer: &forebay_pool::Peer) -> Option<PeerChannel> {
+    let asset = &state.asset(peer.asset)?.definition;
+    Some(PeerChannel {
+        peer: peer.name.clone(),
+        asset: asset.code.clone(),
+        chain_scale: asset.chain_scale,
+        channel: channel(peer.channel.as_ref()?, peer),
+    })
 }
 
 /// One peer as the operator sees it.
@@ -205,6 +273,7 @@ pub(super) fn peer(state: &State, id: PeerId, connected: bool) -> Peer {
         name: peer.name.clone(),
         address: format!("{operator}.{}", peer.name),
         asset: asset.definition.code.clone(),
+        scale: asset.definition.scale,
         policy: PeerPolicy {
             credit: policy.credit.into(),
             packet_max: policy.packet_max,
@@ -221,20 +290,22 @@ pub(super) fn peer(state: &State, id: PeerId, connected: bool) -> Peer {
         owed_to_peer: owed_to_peer.into(),
         owed_to_pool: owed_to_pool.into(),
         in_flight: peer.in_flight,
-        channel: peer.channel.as_ref().map(channel),
+        channel: peer.channel.as_ref().map(|open| channel(open, peer)),
     }
 }
 
-fn channel(channel: &Channel) -> ChannelView {
-    let phase = match channel.phase() {
-        Phase::Opening => "opening",
-        Phase::Open => "open",
-        Phase::Closing { .. } => "closing",
-        Phase::Closed => "closed",
+fn channel(channel: &Channel, peer: &forebay_pool::Peer) -> ChannelView {
+    let (phase, deadline) = match channel.phase() {
+        Phase::Opening => ("opening", None),
+        Phase::Open => ("open", None),
+        Phase::Closing { deadline } => ("closing", Some(deadline.0)),
+        Phase::Closed => ("closed", None),
     };
     ChannelView {
         serial: channel.serial().0,
         phase: phase.into(),
+        close_deadline_ms: deadline,
+        term_ends_ms: peer.term_ends.0,
         pool: lane(&channel.outgoing),
         peer: lane(&channel.incoming),
     }

@@ -4,8 +4,10 @@ use forebay_api::{Peer, Relation, RelationKind, RouteView, Routes};
 use forebay_pool::{Admin, State};
 use forebay_quantity::{CommandId, PeerId};
 
+use super::Office;
+use super::page::{Asked, Page};
+use super::problem::No;
 use super::write::{instruct, peer_named, show_peer};
-use super::{No, Office};
 
 pub(super) async fn set_relation(
     office: &Office,
@@ -28,13 +30,17 @@ pub(super) async fn set_relation(
     show_peer(office, name).await
 }
 
-pub(super) async fn routes(office: &Office) -> Result<Vec<RouteView>, No> {
-    Ok(office.core.query(list).await?)
+pub(super) async fn routes(office: &Office, asked: Asked) -> Result<Page<RouteView>, No> {
+    let passed_over = asked.passed_over()?;
+    let page = office
+        .core
+        .query(move |state| Page::of(list(state).enumerate().skip(passed_over), asked.limit));
+    Ok(page.await?)
 }
 
-fn list(state: &State) -> Vec<RouteView> {
-    let name = |peer: PeerId| state.peer(peer).map(|peer| peer.name.clone());
-    let view = |prefix: &str, peer, learned| {
+fn list(state: &State) -> impl Iterator<Item = RouteView> + '_ {
+    let name = move |peer: PeerId| state.peer(peer).map(|peer| peer.name.clone());
+    let view = move |prefix: &str, peer, learned| {
         Some(RouteView {
             prefix: prefix.to_owned(),
             peer: name(peer)?,
@@ -42,12 +48,12 @@ fn list(state: &State) -> Vec<RouteView> {
         })
     };
     let configured = state.configured_routes();
-    let configured = configured.filter_map(|(prefix, peer)| view(prefix, peer, false));
-    let learned = state.learned_routes().filter_map(|(prefix, peer)| {
+    let configured = configured.filter_map(move |(prefix, peer)| view(prefix, peer, false));
+    let learned = state.learned_routes().filter_map(move |(prefix, peer)| {
         let prefix = String::from_utf8_lossy(prefix);
         view(&prefix, peer, true)
     });
-    configured.chain(learned).collect()
+    configured.chain(learned)
 }
 
 /// The relation as it is shown.

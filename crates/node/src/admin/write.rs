@@ -3,24 +3,29 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use forebay_api::{AddAsset, AddPeer, Asset, Done, Peer, Route, SetAsset, SetPeer};
+use forebay_api::{AddAsset, AddPeer, Asset, Done, Peer, ProblemKind, Route, SetAsset, SetPeer};
 use forebay_channel::Address;
 use forebay_market::{Guards, SpreadPolicy};
-use forebay_pool::{Admin, AssetDefinition, AssetPolicy, Command, PeerPolicy};
+use forebay_pool::{Admin, AssetDefinition, AssetPolicy, Command, PeerPolicy, Rejection};
 use forebay_quantity::{AssetId, Bps, CommandId, Hash32, Milliseconds, PeerId, Ppm};
-use hyper::StatusCode;
 use sha2::{Digest, Sha256};
 
-use super::{No, Office, read};
+use super::problem::No;
+use super::{Office, read};
 use crate::chain::FIRST_HEAD_MAX;
+use crate::core::CommandFault;
 
 /// A millionth of one, in ray.
 pub(super) const RAY_PER_PPM: u128 = 10_u128.pow(21);
 /// Fees become payable to notes over this long.
 const FEE_RELEASE_MS: u64 = 3_600_000;
 
+/// Has an instruction carried out, unless the very same one was before [I11].
 pub(super) async fn instruct(office: &Office, id: CommandId, admin: Admin) -> Result<(), No> {
-    Ok(office.core.command(Command::Admin(id, admin)).await?)
+    match office.core.command(Command::Admin(id, admin)).await {
+        Ok(()) | Err(CommandFault::Rejected(Rejection::AlreadyTaken)) => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 pub(super) async fn add_asset(
@@ -52,10 +57,12 @@ pub(super) async fn add_asset(
     )
     .await?;
     let asset = asset_coded(office, &asked.code).await?;
-    office
-        .chains
-        .attach(asset, &definition, None, FIRST_HEAD_MAX)
-        .await?;
+    if !office.chains.follows(asset) {
+        office
+            .chains
+            .attach(asset, &definition, None, FIRST_HEAD_MAX)
+            .await?;
+    }
     Ok(office
         .core
         .query(move |state| read::asset(state, asset))
@@ -75,7 +82,7 @@ pub(super) async fn set_asset(
         (None, Some(false)) => Admin::ResumeBook(asset),
         (Some(_), Some(_)) | (None, None) => {
             return Err(No::new(
-                StatusCode::BAD_REQUEST,
+                ProblemKind::BadRequest,
                 "send either a policy or halted, one at a time",
             ));
         }
@@ -90,7 +97,7 @@ pub(super) async fn set_asset(
 pub(super) async fn add_peer(office: &Office, id: CommandId, asked: AddPeer) -> Result<Peer, No> {
     if asked.token.is_empty() {
         return Err(No::new(
-            StatusCode::BAD_REQUEST,
+            ProblemKind::BadRequest,
             "a link without a token would be open to everybody",
         ));
     }
@@ -171,24 +178,32 @@ async fn asset_coded(office: &Office, code: &str) -> Result<AssetId, No> {
         .await?;
     found.ok_or_else(|| {
         No::new(
-            StatusCode::NOT_FOUND,
-            format!("no asset has the code {code}"),
+            ProblemKind::NotFound,
+            format!("no asset has the code {code}: list the assets"),
         )
     })
 }
 
 pub(super) async fn peer_named(office: &Office, name: &str) -> Result<PeerId, No> {
     let wanted = name.to_owned();
-    let found = office
-        .core
-        .query(move |state| state.peer_named(&wanted))
-        .await?;
-    found.ok_or_else(|| No::new(StatusCode::NOT_FOUND, format!("no peer is named {name}")))
+    let found = office.core.query(move |state| {
+        // One that is gone as well: the instruction that removed it may be asked for again.
+        let gone = || {
+            let all = state.peers().filter(|(_, peer)| peer.name == wanted);
+            all.last().map(|(id, _)| id)
+        };
+        state.peer_named(&wanted).or_else(gone)
+    });
+    let found = found.await?;
+    found.ok_or_else(|| {
+        let text = format!("no peer is named {name}: list the peers");
+        No::new(ProblemKind::NotFound, text)
+    })
 }
 
 fn address(text: &str) -> Result<Address, No> {
     Address::from_str(text)
-        .map_err(|error| No::new(StatusCode::BAD_REQUEST, format!("{text}: {error}")))
+        .map_err(|error| No::new(ProblemKind::BadRequest, format!("{text}: {error}")))
 }
 
 fn policy(asked: &forebay_api::AssetPolicy) -> AssetPolicy {

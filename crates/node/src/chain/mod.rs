@@ -263,6 +263,12 @@ impl Chains {
         Ok(())
     }
 
+    /// Whether an asset's vault is followed.
+    pub(crate) fn follows(&self, asset: AssetId) -> bool {
+        let vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        vaults.contains_key(&asset)
+    }
+
     /// Gas money and what of it is set aside for open channels, by chain.
     pub(crate) async fn gas(&self) -> Vec<(u64, Amount, Amount)> {
         let mut gas = Vec::new();

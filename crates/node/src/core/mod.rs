@@ -1,6 +1,7 @@
 //! The core thread: takes what waits, decides it all, makes it durable with one sync, and only then lets answers out.
 
 mod figures;
+mod histogram;
 mod input;
 mod post;
 mod routes;
@@ -8,7 +9,7 @@ mod routes;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_journal::{Fault, Journal};
 use forebay_pool::{Command, Prepare, Rejection, Sequencer};
@@ -16,11 +17,13 @@ use forebay_quantity::{PeerId, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{error, info, warn};
 
-pub use figures::{Connected, Count, Figures};
+pub use figures::{Connected, Count, Figures, Mode as ServingMode, Readiness, Rejects};
+pub use histogram::{BUCKETS_US, Counted, Histogram};
 pub(crate) use input::{Asked, Input, Query, Reply, core_queue};
 pub use input::{CommandFault, CoreHandle};
 pub(crate) use post::{Outside, Post};
 
+use crate::feed::FeedSender;
 use crate::link::{Directory, InBatch, Item, ItemKind};
 use crate::wall;
 use post::Refusal;
@@ -57,6 +60,7 @@ pub(crate) struct Core {
     journal: Journal,
     directory: Arc<Directory>,
     figures: Arc<Figures>,
+    feed: FeedSender,
     snapshot_frames: u64,
     frames_since_snapshot: u64,
     mode: Mode,
@@ -79,6 +83,7 @@ pub(crate) struct CoreParts {
     pub(crate) directory: Arc<Directory>,
     pub(crate) figures: Arc<Figures>,
     pub(crate) outside: Outside,
+    pub(crate) feed: FeedSender,
     /// Frames between snapshots.
     pub(crate) snapshot_frames: u64,
     /// Random, and new at each start: names this life of the routes that we tell.
@@ -94,6 +99,7 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         directory,
         figures,
         outside,
+        feed,
         snapshot_frames,
         routes_secret,
     } = parts;
@@ -109,6 +115,7 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         journal,
         directory,
         figures,
+        feed,
         snapshot_frames,
         frames_since_snapshot: 0,
         mode: Mode::Serving,
@@ -229,11 +236,18 @@ impl Core {
             Input::Command(asked) => self.take_command(wall, asked),
             Input::Query(query, place) => self.queries.push((query, place)),
             Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
-            Input::Begin => self.has_begun = true,
+            Input::Begin => self.begin(),
             Input::Drain { until } => self.begin_draining(until),
             Input::Stop => self.mode = Mode::Done(self.ending(Ending::Stopped)),
         }
         1
+    }
+
+    fn begin(&mut self) {
+        self.has_begun = true;
+        if self.mode == Mode::Serving {
+            self.figures.readiness.set(ServingMode::Serving);
+        }
     }
 
     fn begin_draining(&mut self, until: Timestamp) {
@@ -241,6 +255,7 @@ impl Core {
             Mode::Serving => {
                 info!("draining: no new prepares are taken");
                 self.mode = Mode::Draining { until };
+                self.figures.readiness.set(ServingMode::Draining);
             }
             Mode::Failed(_) => self.mode = Mode::Done(self.ending(Ending::Stopped)),
             Mode::Draining { .. } | Mode::Done(_) => {}
@@ -271,6 +286,7 @@ impl Core {
         let peer = batch.peer;
         self.post.speaks(peer, batch.dialect);
         let items = batch.items.len();
+        let mut prepares = 0;
         let at = self.post.keep(batch);
         for index in 0..items {
             let (_, item) = self.post.kept(at, index);
@@ -280,10 +296,14 @@ impl Core {
             }
             let (batch, item) = self.post.kept(at, index);
             match decide_item(&mut self.sequencer, &self.mode, wall, peer, batch, item) {
-                Ok(()) => self.post.accepted(at, item),
+                Ok(()) => {
+                    prepares += u64::from(matches!(item.kind, ItemKind::Prepare { .. }));
+                    self.post.accepted(at, item);
+                }
                 Err(refusal) => self.post.refused(at, item, refusal),
             }
         }
+        self.figures.accepted.add(prepares);
         items.max(1)
     }
 
@@ -297,6 +317,7 @@ impl Core {
         }
         let records = u64::from(self.sequencer.records());
         let journal = &mut self.journal;
+        let began = Instant::now();
         let durable = match self.sequencer.batch() {
             None => return self.release(wall),
             Some(payload) => journal.append(payload).and_then(|_| journal.sync()),
@@ -304,10 +325,12 @@ impl Core {
         match durable {
             Ok(()) => {
                 self.figures.syncs.add(1);
+                self.figures.sync_time.add(began.elapsed(), 1);
                 self.figures.records.add(records);
                 self.figures.frames.set(self.journal.head().sequence.0);
                 self.frames_since_snapshot += 1;
                 self.release(wall);
+                self.tell();
                 self.snapshot_when_due();
             }
             Err(fault) => self.fail(&fault),
@@ -325,6 +348,18 @@ impl Core {
         }
     }
 
+    /// Hands the events of the synced batch to the live feed.
+    fn tell(&mut self) {
+        let (sequencer, figures) = (&self.sequencer, &self.figures);
+        let frame = self.journal.head().sequence.0;
+        if !self
+            .feed
+            .tell(frame, sequencer.state().now(), sequencer.told())
+        {
+            figures.feed_missed.add(1);
+        }
+    }
+
     /// The disk did not take the batch: everything in it is refused, and so is everything from now on.
     fn fail(&mut self, fault: &Fault) {
         error!("the journal failed, so nothing is accepted any more: {fault}");
@@ -336,6 +371,7 @@ impl Core {
             let _ = reply.send(Err(CommandFault::Stopped(why.clone())));
         }
         self.mode = Mode::Failed(why);
+        self.figures.readiness.set(ServingMode::Failed);
     }
 
     fn answer(&mut self) {

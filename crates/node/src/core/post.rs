@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
+use std::time::Instant;
 
 use forebay_channel::{PeerMessage, RESUME_MAX};
 use forebay_ilp::btp::{self, RequestId};
@@ -188,6 +189,7 @@ impl Post {
                 request,
                 code,
             } => {
+                self.figures.relayed_rejects.add(code);
                 let source = self.answer_source(packet);
                 self.relay_reject(source, peer, request, code);
             }
@@ -433,6 +435,7 @@ impl Post {
                 *b"T00"
             }
         };
+        self.figures.own_rejects.add(code);
         match refusal {
             Refusal::Rejected(Rejection::AmountTooLarge { received, maximum }) => {
                 self.reject(
@@ -502,7 +505,14 @@ impl Post {
             self.sources.is_empty(),
             "[I7] every accepted item had its effect, or was refused"
         );
+        let now = (!self.batches.is_empty()).then(Instant::now);
         for batch in self.batches.drain(..) {
+            let began = now.zip(batch.read_at);
+            if let Some((now, read_at)) = began {
+                let frames = u64::try_from(batch.items.len()).unwrap_or(u64::MAX);
+                let latency = &self.figures.latency;
+                latency.add(now.saturating_duration_since(read_at), frames);
+            }
             batch.go_home();
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use forebay_ilp::btp::{self, RequestId};
 use forebay_ilp::{Arrived, Dialect, FulfillView, PacketType, PrepareView, RejectView};
@@ -64,6 +65,8 @@ pub(crate) struct InBatch {
     pub(crate) dialect: Dialect,
     bytes: Vec<u8>,
     pub(crate) items: Vec<Item>,
+    /// When its first frame was read.
+    pub(crate) read_at: Option<Instant>,
     /// Where the batch goes when it is done with.
     home: mpsc::Sender<InBatch>,
 }
@@ -75,6 +78,7 @@ impl InBatch {
             dialect: Dialect::default(),
             bytes: Vec::new(),
             items: Vec::new(),
+            read_at: None,
             home,
         }
     }
@@ -90,6 +94,7 @@ impl InBatch {
     /// Gives the batch back, empty, for the link to fill again.
     pub(crate) fn go_home(mut self) {
         self.items.clear();
+        self.read_at = None;
         self.bytes.clear();
         self.bytes.shrink_to(2 * IN_BYTES_MAX);
         let home = self.home.clone();
@@ -233,6 +238,7 @@ impl InBatch {
         let position = |at: usize| {
             u32::try_from(at).expect("a batch is bounded by IN_BYTES_MAX and one frame")
         };
+        self.read_at.get_or_insert_with(Instant::now);
         self.items.push(Item {
             start: position(start),
             end: position(self.bytes.len()),

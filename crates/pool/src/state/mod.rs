@@ -266,30 +266,34 @@ impl State {
         &mut self.peers[peer.0 as usize]
     }
 
-    /// What is behind the claims on an asset, in ledger units [I15].
-    pub fn coverage(&self, asset: AssetId) -> Coverage {
-        let accounts = &self.asset_of(asset).accounts;
-        let mut coverage = Coverage {
-            reserves: self.balance(accounts.vault).debit(),
-            outstanding: self.balance(accounts.exchange).debit(),
-            claims: self
-                .balance(accounts.notes)
-                .credit()
-                .saturating_add(self.balance(accounts.exchange).credit()),
-        };
-        for peer in self.peers.iter().filter(|peer| peer.asset == asset) {
-            let (clearing, held) = (
-                self.balance(peer.clearing),
-                self.balance(peer.vouchers_held),
+    /// What is behind the claims on each asset, in ledger units, in the order of the assets [I15].
+    pub fn coverages(&self) -> Vec<Coverage> {
+        let of_books = self.assets.iter().map(|asset| {
+            let balance = |account| self.balance(account);
+            let exchange = balance(asset.accounts.exchange);
+            let notes = balance(asset.accounts.notes).credit();
+            Coverage {
+                reserves: balance(asset.accounts.vault).debit(),
+                outstanding: exchange.debit(),
+                claims: notes.saturating_add(exchange.credit()),
+            }
+        });
+        let mut coverages: Vec<Coverage> = of_books.collect();
+        for peer in &self.peers {
+            let clearing = self.balance(peer.clearing);
+            let (held, out) = (
+                self.balance(peer.vouchers_held).debit(),
+                self.balance(peer.vouchers_out).credit(),
             );
-            coverage.reserves = coverage.reserves.saturating_add(held.debit());
-            coverage.outstanding = coverage.outstanding.saturating_add(clearing.debit());
-            coverage.claims = coverage
+            let of = &mut coverages[usize::from(peer.asset.0)];
+            of.reserves = of.reserves.saturating_add(held);
+            of.outstanding = of.outstanding.saturating_add(clearing.debit());
+            of.claims = of
                 .claims
                 .saturating_add(clearing.credit())
-                .saturating_add(self.balance(peer.vouchers_out).credit());
+                .saturating_add(out);
         }
-        coverage
+        coverages
     }
 
     /// What a stolen operator key could cost in an asset now, in ledger units: every remaining allotment, what the bucket

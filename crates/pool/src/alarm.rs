@@ -1,0 +1,58 @@
+//! What needs somebody: judged from the state, so that nobody outside has to.
+
+use forebay_channel::Notice;
+use forebay_quantity::{AssetId, PPM_ONE, PeerId, Timestamp};
+
+use crate::state::State;
+
+/// One thing that needs somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// The vault runs down: nothing but claims and redemptions is possible.
+    RunsDown(AssetId),
+    /// The committee froze raises and renewals.
+    Frozen(AssetId),
+    /// An asset's book is stopped.
+    Halted(AssetId),
+    /// An asset has no price that is believed.
+    NotQuoted(AssetId),
+    /// Less is behind an asset's claims than is claimed, in parts per million of them [I15].
+    UnderCovered(AssetId, u64),
+    /// Debits and credits differ, which only a bug can do [I1].
+    Unbalanced,
+    /// A notice runs on a peer's channel.
+    Notice(PeerId, Notice),
+}
+
+impl State {
+    /// Everything that needs somebody at `now`, assets first.
+    pub fn alarms(&self, now: Timestamp) -> impl Iterator<Item = Alarm> + '_ {
+        let unbalanced = self.ledger.check_balanced().is_err();
+        let books = self
+            .assets()
+            .filter_map(move |(id, asset)| match asset.halted {
+                _ if asset.vault.runs_down => Some(Alarm::RunsDown(id)),
+                _ if now < asset.vault.frozen_until => Some(Alarm::Frozen(id)),
+                true => Some(Alarm::Halted(id)),
+                false if asset.quoted(now).is_none() => Some(Alarm::NotQuoted(id)),
+                false => None,
+            });
+        let covered = (0..).map(AssetId).zip(self.coverages());
+        let covered = covered.filter_map(|(id, coverage)| {
+            let ratio = coverage.ratio_ppm()?;
+            (ratio < u64::from(PPM_ONE)).then_some(Alarm::UnderCovered(id, ratio))
+        });
+        let notices = self.peers().flat_map(|(id, peer)| {
+            let channel = peer.channel.iter();
+            channel
+                .flat_map(|channel| channel.notices())
+                .map(move |notice| Alarm::Notice(id, notice))
+        });
+        let unbalanced = unbalanced.then_some(Alarm::Unbalanced);
+        unbalanced
+            .into_iter()
+            .chain(books)
+            .chain(covered)
+            .chain(notices)
+    }
+}
