@@ -6,7 +6,7 @@ use forebay_model::scenarios::MIXED;
 use forebay_model::{tell, walk};
 
 /// What a minute reaches.
-const DEPTH: usize = 11;
+const DEPTH: usize = 8;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
