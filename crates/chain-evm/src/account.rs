@@ -21,7 +21,8 @@ use alloy::{
     rpc::types::{TransactionReceipt, TransactionRequest},
 };
 use forebay_channel::{Address, Finality};
-use forebay_quantity::{Amount, BlockHeight, EffectId, Hash32};
+use forebay_quantity::{Amount, BlockHeight, Bps, EffectId, Hash32};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -85,7 +86,12 @@ pub struct Account {
     pub(crate) settings: AccountSettings,
     key: Key,
     record: Mutex<Record>,
+    /// In basis points; above them all while nobody has said how urgent it is.
+    urgency_bps: AtomicU32,
 }
+
+/// Nobody has said how urgent the account's transactions are: they may offer all that the policy allows.
+const NO_URGENCY: u32 = u32::MAX;
 
 impl Account {
     /// Connects, checks the chain id, and reads the record of what was sent before.
@@ -116,7 +122,29 @@ impl Account {
             settings,
             key,
             record: Mutex::new(record),
+            urgency_bps: AtomicU32::new(NO_URGENCY),
         })
+    }
+
+    /// Says how urgent the most urgent of its transactions is. One account's transactions are included in the order of
+    /// their nonces, so that the most urgent sets what all may offer.
+    pub fn set_urgency(&self, urgency: Bps) {
+        self.urgency_bps.store(urgency.value(), Ordering::Relaxed);
+    }
+
+    fn fees(&self) -> FeePolicy {
+        match self.urgency_bps.load(Ordering::Relaxed) {
+            NO_URGENCY => self.settings.fees,
+            urgency => self.settings.fees.at(Bps::new(urgency)),
+        }
+    }
+
+    /// The effects whose transactions were made, and whose outcome nobody has said to be durable.
+    pub async fn effects_under_way(&self) -> Vec<EffectId> {
+        let record = self.record.lock().await;
+        let mut effects: Vec<_> = record.attempts.keys().map(|(effect, _)| *effect).collect();
+        effects.dedup();
+        effects
     }
 
     /// The account's address.
@@ -199,7 +227,7 @@ impl Account {
             };
         }
         let gas = self.estimate(&call).await?;
-        let offer = self.settings.fees.offer(&self.rpc).await?;
+        let offer = self.fees().offer(&self.rpc).await?;
         let cost = Amount::new(u128::from(gas).saturating_mul(offer.fee_max));
         self.check_balance(cost.saturating_add(call.value)).await?;
         self.reserve(slot, &call, gas, offer).await?;
@@ -381,7 +409,7 @@ impl Account {
                 Look::NonceUsed(_) => is_doubted = true,
                 Look::Waiting => is_doubted = false,
             }
-            if touched.elapsed() >= self.settings.fees.stuck_after {
+            if touched.elapsed() >= self.fees().stuck_after {
                 refusal = self.push(slot).await?;
                 touched = Instant::now();
             }
@@ -456,7 +484,11 @@ impl Account {
             .await
     }
 
-    async fn height(&self, depth: Finality) -> Result<BlockHeight, Fault> {
+    /// The height of the newest block at a depth.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn height(&self, depth: Finality) -> Result<BlockHeight, Fault> {
         let block = self
             .rpc
             .ask("eth_getBlockByNumber", |node| async move {
@@ -488,8 +520,9 @@ impl Account {
                 fee_max: newest.fee_max,
                 tip_max: newest.tip_max,
             };
-            let market = self.settings.fees.offer(&self.rpc).await?;
-            if let Some(offer) = self.settings.fees.dearer(old, market) {
+            let fees = self.fees();
+            let market = fees.offer(&self.rpc).await?;
+            if let Some(offer) = fees.dearer(old, market) {
                 self.replace(slot, &newest, offer).await?;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::{fault::Fault, rpc::Rpc};
 use alloy::{eips::BlockNumberOrTag, providers::Provider};
-use forebay_quantity::Amount;
+use forebay_quantity::{Amount, Bps};
 use std::time::Duration;
 
 /// How much is paid for gas, at most, and when a stuck transaction is replaced.
@@ -26,6 +26,9 @@ impl Default for FeePolicy {
     }
 }
 
+/// All of it, in basis points.
+const BPS_ONE: u32 = 10_000;
+
 /// The tip offered when a node does not say what is usual, in wei per gas.
 const TIP_DEFAULT: u128 = 1_000_000_000;
 
@@ -37,6 +40,24 @@ pub(crate) struct Offer {
 }
 
 impl FeePolicy {
+    /// The policy for transactions of this urgency: what may be offered rises from the planned fee to the highest, and a
+    /// stuck transaction is replaced up to ten times as soon.
+    #[must_use]
+    pub fn at(&self, urgency: Bps) -> Self {
+        let used = urgency.value().min(BPS_ONE);
+        let calm = self.fee_per_gas_planned.min(self.fee_per_gas_max);
+        let more = (self.fee_per_gas_max - calm) / u128::from(BPS_ONE) * u128::from(used);
+        Self {
+            fee_per_gas_max: if used == BPS_ONE {
+                self.fee_per_gas_max
+            } else {
+                calm.saturating_add(more)
+            },
+            stuck_after: self.stuck_after * (10 * BPS_ONE - 9 * used) / (10 * BPS_ONE),
+            ..*self
+        }
+    }
+
     /// What to offer now: room for the base fee to double before inclusion.
     pub(crate) async fn offer(&self, rpc: &Rpc) -> Result<Offer, Fault> {
         let tip = match rpc
@@ -153,6 +174,34 @@ mod tests {
             replacements += 1;
         }
         assert!(replacements > 10);
+    }
+
+    #[test]
+    fn what_may_be_offered_rises_with_urgency_from_the_planned_fee_to_the_highest() {
+        let policy = FeePolicy {
+            fee_per_gas_max: 500_000,
+            fee_per_gas_planned: 50_000,
+            stuck_after: Duration::from_secs(60),
+        };
+        for (urgency, fee, stuck_after_s) in [
+            (0, 50_000, 60),
+            (5_000, 275_000, 33),
+            (10_000, 500_000, 6),
+            (20_000, 500_000, 6),
+        ] {
+            let at = policy.at(Bps::new(urgency));
+            assert_eq!(at.fee_per_gas_max, fee, "at {urgency}");
+            assert_eq!(
+                at.stuck_after,
+                Duration::from_secs(stuck_after_s),
+                "at {urgency}"
+            );
+        }
+        let capped = FeePolicy {
+            fee_per_gas_max: 10_000,
+            ..policy
+        };
+        assert_eq!(capped.at(Bps::new(0)).fee_per_gas_max, 10_000);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a pool and a peer's own side say to each other beside ILP packets: the `forebay` BTP sub-protocol, version 1.
+//! What a pool, a peer's own side and a watchtower say to each other beside ILP packets: the `forebay` BTP sub-protocol,
+//! version 1.
 //! Encoded by borsh, one message in one protocol-data entry named [`PROTOCOL`]; drawn in `spec/protocol.md`.
 
 use alloc::string::String;
@@ -7,7 +8,7 @@ use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, ChannelSerial};
 
-use crate::Address;
+use crate::{Address, LaneId, SignedHead};
 
 /// Name of the protocol-data entry.
 pub const PROTOCOL: &str = "forebay";
@@ -62,6 +63,63 @@ pub enum PeerMessage {
         /// Requests still waiting for the next hop: their answers follow as ordinary responses.
         pending: Vec<u32>,
     },
+    /// Principal → watchtower: the best voucher it holds on a lane, to be redeemed when a notice threatens it.
+    Guard {
+        /// Which lane.
+        lane: GuardedLane,
+        /// Cumulative amount in the chain's base units.
+        amount: Amount,
+        /// The payer's signature.
+        signature: [u8; 64],
+    },
+    /// Watchtower → principal: what it keeps for that lane now.
+    Guarded {
+        /// Which lane.
+        lane: GuardedLane,
+        /// Of the voucher kept; zero for none.
+        amount: Amount,
+        /// Why the voucher just sent was not taken, if it was not.
+        refused: Option<String>,
+    },
+    /// Peer → pool, after terms that name its open channel: the highest voucher of the pool that it holds. The pool signs
+    /// nothing for a channel that it knew when it started before it has heard this.
+    Held {
+        /// Channel.
+        serial: ChannelSerial,
+        /// Cumulative amount in the chain's base units; zero for none.
+        amount: Amount,
+        /// The pool's signature.
+        signature: [u8; 64],
+    },
+    /// Pool → witness: what do you know of my journal?
+    HeadAsked {
+        /// The pool's key.
+        pool: Address,
+    },
+    /// Pool → witness: where my journal stands.
+    HeadTold(SignedHead),
+    /// Witness → pool: the highest head that it knows, once it has taken what it was told.
+    HeadKnown {
+        /// The pool's key.
+        pool: Address,
+        /// The head, as the pool signed it.
+        known: Option<SignedHead>,
+    },
+}
+
+/// A lane that a watchtower guards, named so that no other anywhere has the same name.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, BorshSerialize, BorshDeserialize,
+)]
+pub struct GuardedLane {
+    /// EVM chain id.
+    pub chain_id: u64,
+    /// The vault contract.
+    pub vault: Address,
+    /// The channel.
+    pub serial: ChannelSerial,
+    /// The lane on which the principal is paid.
+    pub lane: LaneId,
 }
 
 /// What the pool offers a peer.

@@ -210,6 +210,7 @@ impl Init {
                 asset_scale: self.asset_scale,
                 from_block: 0,
             },
+            watchtowers: Vec::new(),
             limits: Limits {
                 credit_to_pool: self.credit_to_pool,
                 prepay: self.prepay,

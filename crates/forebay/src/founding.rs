@@ -122,6 +122,9 @@ impl Init {
             http_listen: None,
             http_url: None,
             http_uplinks: Vec::new(),
+            watchtowers: Vec::new(),
+            witnesses: Vec::new(),
+            witness_quorum: None,
             limits: Limits::default(),
         })
     }

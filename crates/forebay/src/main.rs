@@ -4,6 +4,7 @@
 //! `forebay_node::connect`; servers listen on this machine unless a configuration says otherwise.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bench;
 mod chain;
 mod check;
@@ -20,6 +21,7 @@ mod output;
 mod run;
 mod soak;
 mod tokens;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,8 +75,12 @@ enum Command {
     Init(founding::Init),
     /// Run the pool until SIGTERM or Ctrl-C.
     Run,
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// A peer's own side: stand in line between its connector and a pool.
     Connect(connect::Connect),
+    /// A watchtower: redeem for a pool or a peer that is down when a notice threatens its vouchers.
+    Watch(watch::Watch),
     /// Accounts with connectors.
     #[command(subcommand)]
     Peers(operator::Peers),
@@ -174,7 +180,10 @@ fn dispatch(cli: Cli) -> Result<()> {
     match command {
         Command::Init(init) => init.run(&passphrase),
         Command::Run => run::run(&config, &passphrase),
+        Command::Backup(backup) => backup.run(&config, json),
+        Command::Restore(restore) => restore.run(&config, json),
         Command::Connect(connect) => connect.run(&passphrase, json),
+        Command::Watch(watch) => watch.run(&passphrase, json),
         Command::Peers(peers) => {
             runtime(1)?.block_on(async { peers.run(&Client::of(&config)?, json).await })
         }

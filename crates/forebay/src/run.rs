@@ -13,7 +13,11 @@ pub(crate) fn run(config: &Path, passphrase: &Passphrase) -> Result<()> {
     let config = Config::load(config)?;
     let pool = keys::open(&config.keys_file, passphrase)?;
     runtime(config.limits.socket_threads)?.block_on(async {
-        let node = Node::start(config, Keys { pool }).await?;
+        let node = tokio::select! {
+            node = Node::start(config, Keys { pool }) => node?,
+            // Witnesses or chains that do not answer must not keep it from ending.
+            stopped = stop_signal() => return stopped,
+        };
         tokio::select! {
             stopped = stop_signal() => stopped?,
             // A core that has ended takes nothing any more: better to stop and say why.

@@ -24,6 +24,16 @@ fn segment_index(name: &str) -> Option<u64> {
     (segment_name(index) == name).then_some(index)
 }
 
+/// The segments' numbers, in order.
+pub(crate) fn segment_indexes(names: &[String]) -> Vec<u64> {
+    let mut indexes: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment_index(name))
+        .collect();
+    indexes.sort_unstable();
+    indexes
+}
+
 pub(crate) fn open(
     storage: Arc<dyn Storage>,
     options: Options,
@@ -397,11 +407,7 @@ pub(crate) fn prune(storage: &dyn Storage) -> Result<u64, Fault> {
     let Some(oldest) = snapshots.get(snapshot::SNAPSHOTS_KEPT - 1) else {
         return Ok(0);
     };
-    let mut indexes: Vec<u64> = names
-        .iter()
-        .filter_map(|name| segment_index(name))
-        .collect();
-    indexes.sort_unstable();
+    let indexes = segment_indexes(&names);
     let mut removed = 0;
     let mut block = Vec::new();
     for pair in indexes.windows(2) {

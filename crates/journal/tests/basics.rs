@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_journal::testing::FaultyStorage;
-use forebay_journal::{Journal, LocalDisk, Options, Recovery, Sequence};
+use forebay_journal::{Journal, LocalDisk, Options, Recovery, Sequence, hash_at};
 
 fn options() -> Options {
     Options {
@@ -66,4 +66,26 @@ fn a_directory_takes_frames_and_snapshots() {
         b"the state at 50"
     );
     assert_eq!(frames(&mut recovery), vec![(51, b"after".to_vec())]);
+}
+
+#[test]
+fn a_frames_hash_is_found_in_whichever_segment_it_lies_and_no_other_is() {
+    let storage = Arc::new(FaultyStorage::new(7));
+    let (mut journal, _) = Journal::open(storage.clone(), options()).expect("it opens");
+    let mut heads = vec![journal.head()];
+    for number in 0..200_u32 {
+        journal.append(&[7; 300]).expect("appended");
+        if number % 5 == 0 {
+            journal.sync().expect("synced");
+        }
+        heads.push(journal.head());
+    }
+    journal.sync().expect("synced");
+    assert!(journal.counts().segments > 1, "more than one segment");
+    for head in heads {
+        let found = hash_at(&*storage, &options().identity, head.sequence).expect("readable");
+        assert_eq!(found, Some(head.hash), "frame {}", head.sequence);
+    }
+    let beyond = hash_at(&*storage, &options().identity, Sequence(201)).expect("readable");
+    assert_eq!(beyond, None);
 }

@@ -9,6 +9,8 @@ use thiserror::Error;
 
 use crate::http::{HttpMode, HttpUplink};
 use crate::link::Uplink;
+use crate::tower::Tower;
+use crate::witness::Witness;
 
 /// The configuration file of a pool process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,15 @@ pub struct Config {
     /// Peers that we call by HTTP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_uplinks: Vec<HttpUplink>,
+    /// Watchtowers that the best vouchers are handed to.
+    #[serde(default)]
+    pub watchtowers: Vec<Tower>,
+    /// Who remembers where the journal stands: enough of them have to agree before a started pool signs anything.
+    #[serde(default)]
+    pub witnesses: Vec<Witness>,
+    /// How many of them; more than half when left out.
+    #[serde(default)]
+    pub witness_quorum: Option<usize>,
     /// Numbers that rarely need a change.
     #[serde(default)]
     pub limits: Limits,
@@ -89,6 +100,8 @@ pub struct Limits {
     pub clock_ahead_max_ms: u64,
     /// Draining waits this long for packets in flight, in milliseconds.
     pub drain_max_ms: u64,
+    /// Witnesses are told where the journal stands no more often than this, in milliseconds.
+    pub witness_interval_ms: u64,
     /// Threads for sockets.
     pub socket_threads: usize,
 }
@@ -103,6 +116,7 @@ impl Default for Limits {
             clock_behind_max_ms: 2_000,
             clock_ahead_max_ms: 3_600_000,
             drain_max_ms: 35_000,
+            witness_interval_ms: 1_000,
             socket_threads: 2,
         }
     }
@@ -212,6 +226,13 @@ impl Config {
                 ));
             }
         }
+        let quorum = self.witness_quorum.unwrap_or(1);
+        if quorum == 0 || quorum > self.witnesses.len().max(1) {
+            return Err(bad(
+                "witness_quorum".into(),
+                "at least 1, and no more than there are witnesses",
+            ));
+        }
         if !self.admin_listen.ip().is_loopback() {
             return Err(bad(
                 "admin_listen".into(),
@@ -219,6 +240,14 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// How many witnesses have to agree.
+    pub(crate) fn quorum(&self) -> usize {
+        let majority = self.witnesses.len() / 2 + 1;
+        self.witness_quorum.unwrap_or(majority)
     }
 }
 

@@ -5,6 +5,7 @@
 //! `link` and `admin`, the disk through the journal, chains through their adapters, the clock in `wall`.
 
 mod admin;
+mod ask;
 mod chain;
 mod clock;
 mod config;
@@ -17,8 +18,11 @@ mod link;
 mod node;
 mod prices;
 mod signer;
+mod slots;
 mod socket;
+pub mod tower;
 mod wall;
+mod witness;
 
 pub use chain::ChainFault;
 pub use clock::ClockFault;
@@ -30,3 +34,4 @@ pub use core::{
 pub use http::{HttpMode, HttpUplink};
 pub use link::Uplink;
 pub use node::{Keys, Node, RunningNode, StartFault};
+pub use witness::Witness;

@@ -1,5 +1,6 @@
 //! A whole pool process: starts everything in order, and ends it in order.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,7 +25,8 @@ use crate::core::{self, CoreHandle, CoreParts, Ending, Figures, Input, Outside, 
 use crate::feed::{self, History};
 use crate::http::{self, Lines};
 use crate::link::{self, Directory, Shared};
-use crate::{history, prices, signer, socket, wall};
+use crate::witness::{self, Journalled, LAST_WORD_MAX, Telling};
+use crate::{history, prices, signer, socket, tower, wall};
 
 /// What the process may sign with.
 #[derive(Debug, Clone)]
@@ -74,6 +76,11 @@ pub enum StartFault {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A witness has shown that this journal is not the newest.
+    #[error(
+        "{0}. Nothing was signed and nothing changed: stop the other process or put the newest data directory back"
+    )]
+    Rollback(#[from] forebay_channel::Rollback),
     /// The system gives no thread.
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -97,6 +104,8 @@ pub struct RunningNode {
     figures: Arc<Figures>,
     core_thread: JoinHandle<Ending>,
     stop: watch::Sender<bool>,
+    /// Closed once every witness has heard the last word, or was given up on.
+    said: mpsc::Receiver<Infallible>,
     drain_max_ms: u64,
 }
 
@@ -126,6 +135,11 @@ impl Node {
             segment_bytes: config.limits.segment_bytes,
             ..Options::new([0; 32])
         };
+        let journalled = Journalled {
+            pool: keys.pool.address(),
+            storage: Arc::clone(&storage),
+            identity: options.identity,
+        };
         let (journal, recovery) = Journal::open(storage, options)?;
         let (sequencer, told) = recover(recovery)?;
         check(sequencer.state(), &keys, &config)?;
@@ -140,11 +154,19 @@ impl Node {
             None => None,
         };
         let (btp_address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+        let directory = Arc::new(Directory::default());
+        directory.follow(sequencer.state());
+        let place = witness::prove(
+            &config.witnesses,
+            config.quorum(),
+            &keys.pool,
+            (&journalled, journal.head()),
+            (&listener, &directory),
+        )
+        .await?;
         let tokens = Tokens::open(&config.data_directory)?;
         let (feed_sender, feed) = feed::start(sequencer.state(), told);
         let (core, inputs) = core_queue();
-        let directory = Arc::new(Directory::default());
-        directory.follow(sequencer.state());
         let figures = Arc::new(Figures::default());
         let listed = listed_assets(sequencer.state());
         let limits = config.limits.clone();
@@ -160,8 +182,10 @@ impl Node {
         let chains = Arc::new(chains);
         let (vouchers, _signer) = signer::start(keys.pool, core.clone())?;
         let (chain, requests) = mpsc::unbounded_channel();
+        let (head, heads) = watch::channel(journal.head());
         let core_thread = core::start(CoreParts {
             inputs,
+            head,
             sequencer,
             journal,
             directory: Arc::clone(&directory),
@@ -172,6 +196,17 @@ impl Node {
             routes_secret: admin::random()?,
         })?;
         let (stop, stopped) = watch::channel(false);
+        let (saying, said) = mpsc::channel(1);
+        let telling = Telling {
+            journal: journalled,
+            place,
+            head: heads,
+            interval: Duration::from_millis(limits.witness_interval_ms),
+            core: core.clone(),
+            stopped: stopped.clone(),
+            saying,
+        };
+        let heard = witness::tell(config.witnesses, &telling);
         for (asset, definition, cursor) in listed {
             if !chains.knows(definition.chain_id) {
                 warn!(asset = %definition.code, "chain {} is not configured: this asset's vault is not followed", definition.chain_id);
@@ -211,7 +246,12 @@ impl Node {
             Arc::new(office),
             stopped.clone(),
         ));
-        let shared = Arc::new(Shared::new(core.clone(), directory, Arc::clone(&figures)));
+        let shared = Arc::new(Shared::new(
+            core.clone(),
+            directory,
+            Arc::clone(&figures),
+            heard,
+        ));
         tokio::spawn(link::serve(
             listener,
             Arc::clone(&shared),
@@ -233,6 +273,7 @@ impl Node {
             let connections_max = limits.connections_max;
             tokio::spawn(http::serve(listener, lines, connections_max, stopped));
         }
+        tower::guard_pool(config.watchtowers, core.clone());
         info!(%btp_address, ?http_address, %admin_address, "serving");
         Ok(RunningNode {
             btp_address,
@@ -242,6 +283,7 @@ impl Node {
             figures,
             core_thread,
             stop,
+            said,
             drain_max_ms: limits.drain_max_ms,
         })
     }
@@ -291,12 +333,14 @@ impl RunningNode {
         self.end(Input::Stop).await
     }
 
-    async fn end(self, how: Input) -> Ending {
+    async fn end(mut self, how: Input) -> Ending {
         // A core that is gone has ended already.
         let _ = self.core.give(how);
         let thread = self.core_thread;
         let ended = tokio::task::spawn_blocking(move || thread.join()).await;
         self.stop.send_replace(true);
+        // Nothing ever comes: what is waited for is the end of all who could say it.
+        let _ = tokio::time::timeout(LAST_WORD_MAX, self.said.recv()).await;
         match ended {
             Ok(Ok(ending)) => ending,
             Ok(Err(_)) | Err(_) => {

@@ -98,6 +98,9 @@ impl Pool {
             http_listen: None,
             http_url: None,
             http_uplinks: Vec::new(),
+            watchtowers: Vec::new(),
+            witnesses: Vec::new(),
+            witness_quorum: None,
             limits: Limits::default(),
         }
     }

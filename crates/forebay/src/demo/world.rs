@@ -553,6 +553,7 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
             asset_scale,
             from_block: 0,
         },
+        watchtowers: Vec::new(),
         limits,
     };
     let place = folder.join(format!("peer-{name}"));

@@ -16,11 +16,18 @@ pub(super) async fn all(office: &Office) -> Vec<Alarm> {
     });
     let mut alarms = match told.await {
         Ok(alarms) => alarms,
-        Err(fault) => vec![Alarm {
-            kind: "stopped".into(),
-            subject: "pool".into(),
-            detail: format!("{fault}: look at the log, then `recover` in the book"),
-        }],
+        Err(fault) => {
+            let stopped = office.figures.stopped.get();
+            let why = stopped.map_or_else(
+                || fault.to_string(),
+                |why| format!("the pool has stopped: {why}"),
+            );
+            vec![Alarm {
+                kind: "stopped".into(),
+                subject: "pool".into(),
+                detail: format!("{why}: look at the log, then `recover` in the book"),
+            }]
+        }
     };
     for (chain_id, has, needs) in office.gas().await {
         if has < needs {

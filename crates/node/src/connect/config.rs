@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::core::Policy;
 use crate::config::ConfigFault;
+use crate::tower::Tower;
 
 /// The configuration file of a peer's own side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Config {
     pub software: Software,
     /// The chain with the pool's vault, through a node that the peer trusts itself.
     pub chain: Chain,
+    /// Watchtowers that the pool's best voucher is handed to.
+    #[serde(default)]
+    pub watchtowers: Vec<Tower>,
     /// What the peer risks and pays.
     #[serde(default)]
     pub limits: Limits,

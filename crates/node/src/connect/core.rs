@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use forebay_channel::vault::{Head, SignedVoucher, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, Finality, LaneId, PeerKeys, PeerMessage, Phase, RESUME_MAX,
-    Signature, Step, Terms, Verified, Voucher,
+    Address, ChannelPolicy, Domain, Finality, GuardedLane, LaneId, PeerKeys, PeerMessage, Phase,
+    RESUME_MAX, Signature, Step, Terms, Verified, Voucher,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Milliseconds, Timestamp};
@@ -143,6 +143,8 @@ pub struct Core {
     software_up: bool,
     /// The pool's terms were taken on this link.
     agreed: bool,
+    /// The channel of which the pool was told on this link what we hold.
+    told_held: Option<ChannelSerial>,
     /// What the pool says it holds of ours, cumulative, in the chain's base units.
     held: Amount,
     credit: Amount,
@@ -170,6 +172,7 @@ impl Core {
             pool_up: false,
             software_up: false,
             agreed: false,
+            told_held: None,
             held: Amount::ZERO,
             credit: Amount::ZERO,
             waiting: VecDeque::new(),
@@ -202,6 +205,25 @@ impl Core {
             .demands
             .iter()
             .map(|(id, request)| Effect::Transact(*id, request.clone()))
+    }
+
+    /// The pool's best voucher, while it may be redeemed: its lane, amount and signature.
+    #[must_use]
+    pub fn held(&self) -> BTreeMap<GuardedLane, (Amount, [u8; 64])> {
+        let channel = self.state.channel.as_ref();
+        let channel = channel.filter(|channel| channel.phase() != Phase::Closed);
+        let held = channel.filter(|channel| !channel.incoming.promised().is_zero());
+        let guarded = held.map(|channel| {
+            let lane = GuardedLane {
+                chain_id: self.policy.chain_id,
+                vault: self.policy.vault,
+                serial: channel.serial(),
+                lane: LaneId::Pool,
+            };
+            let amount = channel.incoming.promised();
+            (lane, (amount, self.state.best_signature))
+        });
+        guarded.into_iter().collect()
     }
 
     /// Takes one command. Hands the facts to make durable and the chores that may follow to the caller's lists.
@@ -260,6 +282,7 @@ impl Core {
     fn pool_came(&mut self) {
         self.pool_up = true;
         self.agreed = false;
+        self.told_held = None;
         self.say_hello();
     }
 
@@ -299,6 +322,14 @@ impl Core {
             PeerMessage::Hello { .. } | PeerMessage::Resume { .. } => {
                 self.alarm("the pool sent what only a peer says")
             }
+            PeerMessage::Guard { .. }
+            | PeerMessage::Guarded { .. }
+            | PeerMessage::Held { .. }
+            | PeerMessage::HeadAsked { .. }
+            | PeerMessage::HeadTold(_)
+            | PeerMessage::HeadKnown { .. } => {
+                self.alarm("the pool sent what it does not say to a peer, or not so")
+            }
         }
     }
 
@@ -318,10 +349,27 @@ impl Core {
         if self.state.terms.as_ref() != Some(&named) {
             self.record(Event::TermsNamed(Box::new(named)));
         }
+        if live && self.told_held != terms.serial {
+            self.tell_held();
+        }
         if first {
             self.greet(now);
         }
         self.release_waiting(now);
+    }
+
+    /// Tells the pool of its own highest voucher: it signs no other before, and stops when it does not know this one.
+    fn tell_held(&mut self) {
+        let Some(channel) = &self.state.channel else {
+            return;
+        };
+        let (serial, amount) = (channel.serial(), channel.incoming.promised());
+        self.told_held = Some(serial);
+        self.effects.push(Effect::Say(PeerMessage::Held {
+            serial,
+            amount,
+            signature: self.state.best_signature,
+        }));
     }
 
     /// Says again, on a new link, what may have been lost with the old one.

@@ -35,7 +35,12 @@ pub use memory::MemoryFault;
 pub use state::{Incoming, Outgoing, State};
 pub use status::{STATUS_FILE, View};
 
+use crate::tower::{Guarded, keep_guarded};
+use crate::witness::{self, Heads};
 use shell::{Input, Inputs, Shell};
+
+/// Pools that a peer's side is a witness for: its own, and room for a pool that changes its key.
+const POOLS_MAX: usize = 8;
 
 /// Why the peer's side does not start.
 #[derive(Debug, Error)]
@@ -87,11 +92,16 @@ pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFa
     let core = Core::new(config.policy(signer, vault.scale().await?), state);
     let status = status::Status::new(&config.data_directory, signer.to_string());
     let runtime = tokio::runtime::Handle::current();
+    let heads = Heads::open(&config.data_directory.join(witness::FILE), POOLS_MAX)?;
+    let (guarded, source) = tokio::sync::watch::channel(Guarded::default());
+    for tower in config.watchtowers {
+        tokio::spawn(keep_guarded(tower, source.clone()));
+    }
     let shell = Shell::new(
-        (core, memory),
+        (core, memory, heads),
         (key, vault.clone()),
         (inputs.clone(), runtime),
-        status,
+        (status, guarded),
     );
     let thread = std::thread::Builder::new()
         .name("connect".into())

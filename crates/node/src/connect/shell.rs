@@ -14,7 +14,7 @@ use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
 use forebay_ilp::{ErrorCode, Link, LinkEvent, PacketType};
 use forebay_journal::Fault;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Bytes;
 use tracing::{debug, error, info, warn};
 
@@ -25,7 +25,9 @@ use super::links::Side;
 use super::memory::Memory;
 use super::reply::reject;
 use super::status::Status;
+use crate::tower::Guarded;
 use crate::wall;
+use crate::witness::Heads;
 
 /// Inputs that wait for the core; the sockets slow down when it is full.
 const INPUTS_MAX: usize = 4_096;
@@ -113,11 +115,15 @@ struct OpenLink {
 pub(super) struct Shell {
     pub(super) core: Core,
     pub(super) memory: Memory,
+    /// What it remembers as a witness of the pool's journal.
+    heads: Heads,
     pub(super) key: Key,
     pub(super) vault: Arc<Vault>,
     pub(super) inputs: Inputs,
     pub(super) runtime: Handle,
     pub(super) status: Status,
+    /// What watchtowers are handed.
+    guarded: watch::Sender<Guarded>,
     pool: Option<OpenLink>,
     software: Option<OpenLink>,
     last_message: u32,
@@ -128,19 +134,21 @@ pub(super) struct Shell {
 
 impl Shell {
     pub(super) fn new(
-        (core, memory): (Core, Memory),
+        (core, memory, heads): (Core, Memory, Heads),
         (key, vault): (Key, Arc<Vault>),
         (inputs, runtime): (Inputs, Handle),
-        status: Status,
+        (status, guarded): (Status, watch::Sender<Guarded>),
     ) -> Self {
         Self {
             core,
             memory,
+            heads,
             key,
             vault,
             inputs,
             runtime,
             status,
+            guarded,
             pool: None,
             software: None,
             last_message: 0,
@@ -207,7 +215,20 @@ impl Shell {
         effects.drain(..).for_each(|effect| self.carry_out(effect));
         self.effects = effects;
         self.drop_overrun();
+        self.hand_over();
         self.memory.snapshot(self.core.state(), false)
+    }
+
+    /// Tells watchtowers of the pool's best voucher, once it is durable here.
+    fn hand_over(&self) {
+        let held = self.core.held();
+        self.guarded.send_if_modified(|told| {
+            let grown = **told != held;
+            if grown {
+                *told = Arc::new(held);
+            }
+            grown
+        });
     }
 
     fn take(&mut self, input: Input) {
@@ -327,8 +348,11 @@ impl Shell {
                 ));
             }
             (Side::Pool, LinkEvent::Message(id, data)) => {
-                send(open, |out| btp::encode_response(out, id, &[]));
-                self.hear(data.find(PROTOCOL).map(|entry| entry.data));
+                let said = data.find(PROTOCOL).map(|entry| entry.data);
+                if !self.answer_as_witness(open, id, said) {
+                    send(open, |out| btp::encode_response(out, id, &[]));
+                    self.hear(said);
+                }
             }
             (Side::Pool, LinkEvent::Response(_, data)) => {
                 self.hear(data.find(PROTOCOL).map(|entry| entry.data))
@@ -369,6 +393,20 @@ impl Shell {
                 | LinkEvent::AuthRefused(_),
             ) => {}
         }
+    }
+
+    /// Answers the pool's questions about its own journal; says whether this was one.
+    fn answer_as_witness(&mut self, open: &OpenLink, id: RequestId, said: Option<&[u8]>) -> bool {
+        let message = said.and_then(PeerMessage::decode);
+        let Some(answer) = message.and_then(|message| self.heads.answer(&message)) else {
+            return false;
+        };
+        send(open, |out| match answer {
+            Ok(known) => btp::encode_response(out, id, &[Entry::bytes(PROTOCOL, &known.encode())]),
+            Err(why) => btp::encode_error(out, id, ErrorKind::NotAccepted, wall::now(), &why)
+                .expect("before the year 10000"),
+        });
+        true
     }
 
     fn hear(&mut self, bytes: Option<&[u8]>) {

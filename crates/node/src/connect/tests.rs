@@ -110,6 +110,9 @@ fn text(effect: &Effect) -> String {
                 if refused.is_some() { " refused" } else { "" }
             )
         }
+        Effect::Say(PeerMessage::Held { amount, .. }) => {
+            format!("holds {}", amount.value() / FACTOR)
+        }
         Effect::Say(other) => format!("{other:?}"),
         Effect::Transact(_, VaultRequest::Deposit { amount, .. }) => {
             format!("deposit {}", amount.value() / FACTOR)
@@ -558,7 +561,10 @@ fn a_restart_loses_no_packet_no_voucher_and_no_answer() {
     world.pool_pays(10);
     world.killed();
     assert_eq!(world.run(Command::PoolUp), "hello");
-    assert_eq!(world.terms(50), "sign 90, to pool 11 fulfill, resume [2]");
+    assert_eq!(
+        world.terms(50),
+        "holds 10, sign 90, to pool 11 fulfill, resume [2]"
+    );
     let resumed = PeerMessage::Resumed {
         fulfilled: vec![(2, preimage(1))],
         pending: vec![],
@@ -578,7 +584,7 @@ fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
     assert_eq!(world.run(Command::PoolDown), "");
     assert_eq!(world.software_sends(4, 1), "to software 4 T01");
     assert_eq!(world.run(Command::PoolUp), "hello");
-    assert_eq!(world.terms(80), "resume [1, 2, 3]");
+    assert_eq!(world.terms(80), "holds 0, resume [1, 2, 3]");
     let resumed = PeerMessage::Resumed {
         fulfilled: vec![(1, preimage(1))],
         pending: vec![2],
@@ -616,7 +622,7 @@ fn after_a_deep_reorganisation_nothing_is_agreed_to_until_an_operator_has_looked
     world.run(Command::PoolUp);
     assert_eq!(world.terms(50), "alarm");
     assert_eq!(world.run(Command::SettleReorg), "hello");
-    assert_eq!(world.terms(50), "");
+    assert_eq!(world.terms(50), "holds 0");
     assert_eq!(world.software_sends(2, 10), "forward 1");
     assert_eq!(world.run(Command::SettleReorg), "", "nothing to settle");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use forebay_ilp::ErrorCode;
 use forebay_quantity::PeerId;
@@ -50,6 +50,8 @@ pub struct Figures {
     pub frames: Count,
     /// Whose links are up.
     pub connected: Connected,
+    /// Why nothing is accepted any more, once that is so.
+    pub stopped: OnceLock<String>,
 }
 
 /// What keeps packets out, if anything does.

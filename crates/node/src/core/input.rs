@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use forebay_ilp::Dialect;
 use forebay_ilp::ccp::Kind;
 use forebay_pool::{Command, Rejection, State};
-use forebay_quantity::{PeerId, Timestamp};
+use forebay_quantity::{Amount, ChannelSerial, PeerId, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -45,6 +45,14 @@ pub(crate) enum Input {
     Deliver { peer: PeerId, frames: OutFrames },
     /// What the vaults did while the pool was away is known: plan from now on.
     Begin,
+    /// A peer holds this voucher of ours, or none, on a channel.
+    Held {
+        peer: PeerId,
+        serial: ChannelSerial,
+        amount: Amount,
+    },
+    /// Sign and take nothing any more: this journal is not the newest, or not the only one in use [I14].
+    Halt(String),
     /// Take no new prepares; stop when nothing is in flight any more, or then.
     Drain { until: Timestamp },
     /// Stop now.

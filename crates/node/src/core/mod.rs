@@ -11,10 +11,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_journal::{Fault, Journal};
+use forebay_channel::knows_voucher;
+use forebay_journal::{Fault, Head, Journal};
 use forebay_pool::{Command, Prepare, Rejection, Sequencer};
-use forebay_quantity::{PeerId, Timestamp};
-use tokio::sync::OwnedSemaphorePermit;
+use forebay_quantity::{Amount, ChannelSerial, PeerId, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::{error, info, warn};
 
 pub use figures::{Connected, Count, Figures, Mode as ServingMode, Readiness, Rejects};
@@ -73,11 +74,14 @@ pub(crate) struct Core {
     directory_changed: bool,
     /// Until the chains are caught up with, nothing is signed or asked for: a ceiling may have sunk meanwhile [I4].
     has_begun: bool,
+    /// The last frame that is durable.
+    head: watch::Sender<Head>,
 }
 
 /// What a core thread is started with.
 pub(crate) struct CoreParts {
     pub(crate) inputs: Receiver<Input>,
+    pub(crate) head: watch::Sender<Head>,
     pub(crate) sequencer: Sequencer,
     pub(crate) journal: Journal,
     pub(crate) directory: Arc<Directory>,
@@ -94,6 +98,7 @@ pub(crate) struct CoreParts {
 pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
     let CoreParts {
         inputs,
+        head,
         sequencer,
         journal,
         directory,
@@ -126,6 +131,7 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         queries: Vec::new(),
         directory_changed: true,
         has_begun: false,
+        head,
     };
     std::thread::Builder::new()
         .name("core".into())
@@ -237,6 +243,12 @@ impl Core {
             Input::Query(query, place) => self.queries.push((query, place)),
             Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
             Input::Begin => self.begin(),
+            Input::Held {
+                peer,
+                serial,
+                amount,
+            } => self.held(peer, serial, amount),
+            Input::Halt(why) => self.halt(why),
             Input::Drain { until } => self.begin_draining(until),
             Input::Stop => self.mode = Mode::Done(self.ending(Ending::Stopped)),
         }
@@ -245,8 +257,24 @@ impl Core {
 
     fn begin(&mut self) {
         self.has_begun = true;
+        self.post.must_hear(self.sequencer.state());
         if self.mode == Mode::Serving {
             self.figures.readiness.set(ServingMode::Serving);
+        }
+    }
+
+    /// A peer says what it holds of ours: more than this journal has promised, and the journal is not the newest [I14].
+    fn held(&mut self, peer: PeerId, serial: ChannelSerial, amount: Amount) {
+        let state = self.sequencer.state();
+        let channel = state
+            .peer(peer)
+            .and_then(|account| account.channel.as_ref())
+            .filter(|channel| channel.serial() == serial);
+        let Some(channel) = channel else { return };
+        match knows_voucher(serial, amount, channel.outgoing.promised()) {
+            Ok(()) if !self.is_failed() => self.post.heard(state, peer, serial),
+            Ok(()) => {}
+            Err(rollback) => self.halt(rollback.to_string()),
         }
     }
 
@@ -328,6 +356,12 @@ impl Core {
                 self.figures.sync_time.add(began.elapsed(), 1);
                 self.figures.records.add(records);
                 self.figures.frames.set(self.journal.head().sequence.0);
+                // Nobody is woken by it: witnesses are told at a rate of their own.
+                let head = self.journal.head();
+                self.head.send_if_modified(|told| {
+                    *told = head;
+                    false
+                });
                 self.frames_since_snapshot += 1;
                 self.release(wall);
                 self.tell();
@@ -363,9 +397,23 @@ impl Core {
     /// The disk did not take the batch: everything in it is refused, and so is everything from now on.
     fn fail(&mut self, fault: &Fault) {
         error!("the journal failed, so nothing is accepted any more: {fault}");
+        self.stop_accepting(fault.to_string());
+    }
+
+    /// The disk is well, and this journal must not be gone on with.
+    fn halt(&mut self, why: String) {
+        if self.is_failed() {
+            return;
+        }
+        error!("[I14] {why}: nothing is signed or accepted any more");
+        self.stop_accepting(why);
+    }
+
+    fn stop_accepting(&mut self, why: String) {
+        // The first reason is the one that counts.
+        let _ = self.figures.stopped.set(why.clone());
         self.sequencer.halt();
         self.post.refuse_accepted();
-        let why = fault.to_string();
         for (reply, _) in self.replies.drain(..) {
             // Whoever asked may have left.
             let _ = reply.send(Err(CommandFault::Stopped(why.clone())));

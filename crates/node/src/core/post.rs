@@ -85,6 +85,8 @@ pub(crate) struct Post {
     /// Requests fulfilled before this start, by preimage: the data of their fulfills may come once more.
     bare: BTreeMap<[u8; 32], (PeerId, u32)>,
     undelivered: Vec<Command<'static>>,
+    /// Channels whose peers have not said yet which voucher of ours they hold.
+    unheard: BTreeSet<ChannelSerial>,
     terms_due: BTreeSet<PeerId>,
     own_request: u32,
     text: String,
@@ -111,6 +113,7 @@ impl Post {
             kept_bytes: 0,
             bare: bare(state),
             undelivered: Vec::new(),
+            unheard: BTreeSet::new(),
             terms_due: BTreeSet::new(),
             own_request: 0,
             text: String::new(),
@@ -604,7 +607,30 @@ impl Post {
         RequestId(OWN_REQUEST | self.own_request)
     }
 
+    /// Of channels that were there at the start: their peers first say which voucher of ours they hold [I14].
+    pub(crate) fn must_hear(&mut self, state: &State) {
+        let channels = state
+            .peers()
+            .filter_map(|(_, account)| account.channel.as_ref());
+        self.unheard = channels.map(|channel| channel.serial()).collect();
+    }
+
+    /// The peer holds nothing that this journal does not know: what it is owed may be signed.
+    pub(crate) fn heard(&mut self, state: &State, peer: PeerId, serial: ChannelSerial) {
+        if !self.unheard.remove(&serial) {
+            return;
+        }
+        let account = state.peer(peer);
+        if let Some(effect) = account.and_then(|account| account.voucher_owed(peer)) {
+            self.carry_out(effect);
+        }
+    }
+
     fn order_voucher(&mut self, peer: PeerId, serial: ChannelSerial, amount: Amount) {
+        if self.unheard.contains(&serial) {
+            // It is owed again once the peer was heard.
+            return;
+        }
         let Some(facts) = self.directory.peer(peer) else {
             return;
         };

@@ -21,6 +21,7 @@ use super::speech::Speech;
 use crate::core::{CoreHandle, Figures, Input};
 use crate::socket::{self, Socket};
 use crate::wall;
+use crate::witness::Heard;
 
 /// After a failed accept, usually for want of file descriptors, the server waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,15 +31,23 @@ pub(crate) struct Shared {
     pub(crate) core: CoreHandle,
     pub(crate) directory: Arc<Directory>,
     pub(crate) figures: Arc<Figures>,
+    /// Where answers of peers that are witnesses go.
+    pub(crate) heard: Heard,
     next_link: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(core: CoreHandle, directory: Arc<Directory>, figures: Arc<Figures>) -> Self {
+    pub(crate) fn new(
+        core: CoreHandle,
+        directory: Arc<Directory>,
+        figures: Arc<Figures>,
+        heard: Heard,
+    ) -> Self {
         Self {
             core,
             directory,
             figures,
+            heard,
             next_link: AtomicU64::new(0),
         }
     }

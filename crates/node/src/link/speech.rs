@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::directory::PeerFacts;
 use super::frames::{OutFrames, WeakOut};
 use super::server::Shared;
+use crate::core::Input;
 use crate::wall;
 
 /// Messages of one link that may wait for their answer.
@@ -109,6 +110,22 @@ impl Speaker {
             PeerMessage::Terms(_) | PeerMessage::Resumed { .. } => {
                 Err("this message is for peers".into())
             }
+            PeerMessage::Held {
+                serial,
+                amount,
+                signature,
+            } => self.holds(serial, amount, signature).await.map(|()| None),
+            PeerMessage::HeadKnown { known, .. } => {
+                // When too many wait, the peer is asked or told again.
+                let _ = self.shared.heard.try_send((self.facts.peer, known));
+                Ok(None)
+            }
+            PeerMessage::HeadAsked { .. } | PeerMessage::HeadTold(_) => {
+                Err("a pool is nobody's witness".into())
+            }
+            PeerMessage::Guard { .. } | PeerMessage::Guarded { .. } => {
+                Err("this message is for watchtowers and their principals".into())
+            }
         }
     }
 
@@ -190,6 +207,41 @@ impl Speaker {
             .command(Command::Voucher { peer, voucher })
             .await;
         taken.map_err(|fault| fault.to_string())
+    }
+
+    /// Hears the highest voucher of ours that the peer holds; only one that we signed counts [I14].
+    async fn holds(
+        &self,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) -> Result<(), String> {
+        let ours = self
+            .shared
+            .core
+            .query(|state| state.genesis().map(|genesis| genesis.pool_signer));
+        let ours = ours.await.map_err(|fault| fault.to_string())?;
+        let ours = ours.ok_or("the pool is not founded")?;
+        if !amount.is_zero() {
+            let voucher = Voucher {
+                serial,
+                lane: LaneId::Pool,
+                amount,
+            };
+            let signature = Signature(signature);
+            Verified::by(&FastVerifier, &self.facts.domain, voucher, signature, ours)
+                .map_err(|fault| fault.to_string())?;
+        }
+        let peer = self.facts.peer;
+        let held = Input::Held {
+            peer,
+            serial,
+            amount,
+        };
+        self.shared
+            .core
+            .give(held)
+            .map_err(|fault| fault.to_string())
     }
 
     async fn resume(&self, requests: Vec<u32>) -> Result<PeerMessage, String> {
