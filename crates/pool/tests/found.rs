@@ -54,6 +54,22 @@ fn a_notice_is_answered_while_an_earlier_redemption_is_under_way() {
     assert_eq!(redemptions(&world.sync()), [GWEI * GWEI * 3 / 4]);
 }
 
+/// A threshold of "never" did not fit chain units, so that nothing at all was asked for on such a peer's channel [I13].
+#[test]
+fn a_notice_is_answered_for_a_peer_whose_vouchers_are_never_redeemed_without_one() {
+    let mut world = World::funded();
+    let policy = PeerPolicy {
+        redeem_threshold: Amount::MAX,
+        ..world.state().peer(ALICE).unwrap().policy.clone()
+    };
+    world.admin(Admin::SetPeer(ALICE, policy));
+    world.voucher(ALICE, GWEI * GWEI * 3 / 4).unwrap();
+    world.sync();
+    let withdrawal = notice(NoticeKind::DepositWithdrawal, 0, &world);
+    world.fact(ETH, withdrawal).unwrap();
+    assert_eq!(redemptions(&world.sync()), [GWEI * GWEI * 3 / 4]);
+}
+
 /// What a replaced key signed is good up to the ceiling, but the contract checks the signature under the signed amount.
 #[test]
 fn a_voucher_of_a_replaced_key_is_redeemed_for_the_amount_that_was_signed() {

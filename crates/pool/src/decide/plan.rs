@@ -100,7 +100,7 @@ fn chain_step(state: &State, now: Timestamp, id: PeerId, peer: &Peer) -> Option<
         return open(state, now, id, peer, asset);
     };
     let serial = channel.serial();
-    match channel.next_step(now, &channel_policy(peer, asset)?) {
+    match channel.next_step(now, &channel_policy(peer, asset)) {
         // [I13] An answer to a notice does not wait for an earlier redemption to become final.
         Step::Redeem { before, .. } if peer.demands.redeem.is_none() || before.is_some() => {
             return Some(ChainRequest::Redeem {
@@ -144,12 +144,14 @@ fn chain_step(state: &State, now: Timestamp, id: PeerId, peer: &Peer) -> Option<
     raise(state, now, peer, asset)
 }
 
-fn channel_policy(peer: &Peer, asset: &Asset) -> Option<ChannelPolicy> {
-    Some(ChannelPolicy {
-        redeem_threshold: asset.chain(peer.policy.redeem_threshold)?,
+fn channel_policy(peer: &Peer, asset: &Asset) -> ChannelPolicy {
+    // "Never" is more than chain units can say, and says the same there.
+    let redeem_threshold = asset.chain(peer.policy.redeem_threshold);
+    ChannelPolicy {
+        redeem_threshold: redeem_threshold.unwrap_or(Amount::MAX),
         claim_min: Amount::new(1),
         answer_margin: ANSWER_MARGIN,
-    })
+    }
 }
 
 fn open(
