@@ -452,12 +452,12 @@ fn give_notice(world: &mut World) {
             // The operator's own hand, outside the pool; often down to little more than what is signed.
             let signed = world.auditor.books.channels.get(&serial);
             let signed = signed.map_or(0, |channel| channel.out.promised.unsigned_abs());
-            let above = if part < 50 {
-                channel.pool.paid
+            let (above, share) = if part < 40 {
+                (channel.pool.paid, 100)
             } else {
-                signed.clamp(channel.pool.paid, channel.pool.ceiling)
+                (signed.clamp(channel.pool.paid, channel.pool.ceiling), 2_000)
             };
-            let ceiling = above + (channel.pool.ceiling - above) * (part % 50) / 100;
+            let ceiling = above + (channel.pool.ceiling - above) * (part % 50) / share;
             let lane = LaneId::Pool;
             (
                 Sender::Operator,
