@@ -1,0 +1,197 @@
+//! Packets from the pool to our software, and the vouchers that pay for them.
+
+use forebay_channel::{LaneId, PeerMessage, Phase, Signature, Verified, Voucher};
+use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
+use forebay_quantity::{Amount, ChannelSerial, Milliseconds, Timestamp};
+
+use super::{Core, Effect, IN_FLIGHT_MAX};
+use crate::connect::event::Event;
+use crate::connect::reply::reject;
+
+/// No packet is remembered longer: twice what any pool holds one.
+const EXPIRY_MAX_MS: u64 = 120_000;
+/// The pool's vouchers secure nothing while the chain was not heard of for longer: with the answer margin well within any
+/// close period, so that a notice nobody heard of yet can still be answered.
+const UNHEARD_MAX: Milliseconds = Milliseconds::from_seconds(2 * 3_600);
+
+impl Core {
+    pub(super) fn pool_prepare(
+        &mut self,
+        now: Timestamp,
+        request: u32,
+        packet: &[u8],
+        view: &PrepareView<'_>,
+    ) {
+        if self.state.incoming.contains_key(&request) {
+            return;
+        }
+        let known = self.state.answers.get(&request);
+        if let Some(answer) = known.filter(|answer| answer.expires_at == view.expires_at) {
+            return self
+                .effects
+                .push(Effect::AnswerPool(request, answer.packet.clone()));
+        }
+        if let Some((code, text)) = self.refusal(now, view) {
+            return self
+                .effects
+                .push(Effect::AnswerPool(request, reject(code, text)));
+        }
+        let (amount, expires_at, condition) = (view.amount, view.expires_at, *view.condition);
+        self.record(Event::Taken {
+            request,
+            amount,
+            expires_at,
+            condition,
+        });
+        self.effects.push(Effect::Deliver(request, packet.to_vec()));
+    }
+
+    pub(super) fn refusal(
+        &self,
+        now: Timestamp,
+        view: &PrepareView<'_>,
+    ) -> Option<(ErrorCode, &'static str)> {
+        if view.expires_at <= now {
+            return Some((ErrorCode::R00TransferTimedOut, "expired on arrival"));
+        }
+        if view.expires_at.0 > now.0.saturating_add(EXPIRY_MAX_MS) {
+            return Some((ErrorCode::F00BadRequest, "it expires too far ahead"));
+        }
+        if !self.software_up {
+            return Some((
+                ErrorCode::T01PeerUnreachable,
+                "the connector behind this peer is not connected",
+            ));
+        }
+        if self.state.incoming.len() >= IN_FLIGHT_MAX {
+            return Some((ErrorCode::T03ConnectorBusy, "too many packets in flight"));
+        }
+        let channel = self.state.channel.as_ref();
+        let has_channel = channel.is_some_and(|channel| channel.phase() != Phase::Closed);
+        let is_late = has_channel && !self.may_take(now);
+        if view.amount > 0 && is_late {
+            let text = "the channel closes, or the chain is silent: too late to redeem what would pay for this";
+            return Some((ErrorCode::T04InsufficientLiquidity, text));
+        }
+        let exposed = self
+            .state
+            .unpaid()
+            .checked_add(self.state.received_pending)
+            .and_then(|owed| owed.checked_add(Amount::from(view.amount)));
+        // Pending counts: a pool that stops paying finds its packets refused before one more is passed on.
+        if view.amount > 0 && exposed.is_none_or(|exposed| exposed > self.policy.credit_to_pool) {
+            return Some((
+                ErrorCode::T04InsufficientLiquidity,
+                "the pool has not secured this: pay by voucher first",
+            ));
+        }
+        None
+    }
+
+    /// Whether a voucher of the pool can still be redeemed before any close, announced or not heard of yet.
+    pub(super) fn may_take(&self, now: Timestamp) -> bool {
+        let now = now.max(self.chain_now);
+        self.state.channel.as_ref().is_some_and(|channel| {
+            channel.may_take(now, self.chain_now, UNHEARD_MAX, &self.policy.channel)
+        })
+    }
+
+    pub(super) fn software_fulfill(
+        &mut self,
+        now: Timestamp,
+        request: u32,
+        packet: &[u8],
+        view: &FulfillView<'_>,
+    ) {
+        let Some(taken) = self.state.incoming.get(&request) else {
+            return;
+        };
+        if taken.expires_at <= now {
+            return self.refuse_pool(
+                request,
+                reject(ErrorCode::R00TransferTimedOut, "fulfilled too late"),
+            );
+        }
+        if !view.fulfills(&taken.condition) {
+            return self.refuse_pool(
+                request,
+                reject(ErrorCode::F05WrongCondition, "the fulfillment is wrong"),
+            );
+        }
+        self.record(Event::TakenFulfilled {
+            request,
+            answer: packet.to_vec(),
+        });
+        self.effects
+            .push(Effect::AnswerPool(request, packet.to_vec()));
+    }
+
+    pub(super) fn refuse_pool(&mut self, request: u32, answer: Vec<u8>) {
+        if !self.state.incoming.contains_key(&request) {
+            return;
+        }
+        self.record(Event::TakenRejected {
+            request,
+            answer: answer.clone(),
+        });
+        self.effects.push(Effect::AnswerPool(request, answer));
+    }
+
+    pub(super) fn take_voucher(
+        &mut self,
+        now: Timestamp,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) {
+        let refused = self.hold_voucher(now, serial, amount, signature).err();
+        let secured = self
+            .state
+            .channel
+            .as_ref()
+            .map_or(Amount::ZERO, |channel| channel.incoming.secured());
+        self.effects.push(Effect::Say(PeerMessage::VoucherHeld {
+            serial,
+            secured,
+            refused,
+        }));
+    }
+
+    pub(super) fn hold_voucher(
+        &mut self,
+        now: Timestamp,
+        serial: ChannelSerial,
+        amount: Amount,
+        signature: [u8; 64],
+    ) -> Result<(), String> {
+        let channel = self
+            .state
+            .channel
+            .as_ref()
+            .ok_or("no channel is open at finality depth")?;
+        if channel.serial() == serial && amount == channel.incoming.promised() {
+            return Ok(());
+        }
+        let voucher = Voucher {
+            serial,
+            lane: LaneId::Pool,
+            amount,
+        };
+        let signed = Verified::verify(
+            &self.domain,
+            voucher,
+            Signature::new(signature),
+            channel.payer(),
+        );
+        let signed = signed
+            .map_err(|_| format!("not signed by {}, who pays on this lane", channel.payer()))?;
+        channel
+            .accept_voucher(&signed)
+            .map_err(|why| format!("{why:?}"))?;
+        if !self.may_take(now) {
+            return Err("the channel closes, or the chain is silent: too late to redeem it".into());
+        }
+        self.record(Event::VoucherHeld { amount, signature });
+        Ok(())
+    }
+}
