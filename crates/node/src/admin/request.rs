@@ -280,7 +280,7 @@ fn refuse(no: No, id: &str) -> Response<Body> {
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if let Some(wait) = no.wait {
-        let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let seconds = u64::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let Some(allow) = no
