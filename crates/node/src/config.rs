@@ -160,15 +160,7 @@ impl Config {
     /// # Errors
     /// [`ConfigFault`], whose text says what to change.
     pub fn load(path: &Path) -> Result<Self, ConfigFault> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable {
-            path: name.clone(),
-            source,
-        })?;
-        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigFault::Malformed {
-            path: name,
-            source: Box::new(source),
-        })?;
+        let mut config: Self = read_file(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_directory = folder.join(&config.data_directory);
         config.keys_file = folder.join(&config.keys_file);
@@ -249,6 +241,19 @@ impl Config {
         let majority = self.witnesses.len() / 2 + 1;
         self.witness_quorum.unwrap_or(majority)
     }
+}
+
+/// Reads a configuration file of any of our processes, unchecked.
+pub(crate) fn read_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigFault> {
+    let name = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable {
+        path: name(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| ConfigFault::Malformed {
+        path: name(),
+        source: Box::new(source),
+    })
 }
 
 fn bad(field: String, why: &'static str) -> ConfigFault {

@@ -9,7 +9,7 @@ use forebay_channel::Address;
 use forebay_quantity::Amount;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigFault;
+use crate::config::{ConfigFault, read_file};
 
 /// The configuration file of a watchtower.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,15 +103,7 @@ impl Config {
     /// # Errors
     /// [`ConfigFault`], whose text says what to change.
     pub fn load(path: &Path) -> Result<Self, ConfigFault> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable {
-            path: name.clone(),
-            source,
-        })?;
-        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigFault::Malformed {
-            path: name,
-            source: Box::new(source),
-        })?;
+        let mut config: Self = read_file(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_directory = folder.join(&config.data_directory);
         config.keys_file = folder.join(&config.keys_file);
