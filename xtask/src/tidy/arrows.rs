@@ -81,6 +81,11 @@ pub(crate) const TABLE: &[Arrows] = &[
         "crates/chain-evm",
         &[QUANTITY, "forebay-channel"],
     ),
+    outer(
+        "forebay-chain-bitcoin",
+        "crates/chain-bitcoin",
+        &[QUANTITY, "forebay-channel"],
+    ),
     outer("forebay-api", "crates/api", &[QUANTITY]),
     outer("forebay-node", "crates/node", NODE_KNOWS),
     outer("forebay", "crates/forebay", BINARY_KNOWS),
