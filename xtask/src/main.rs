@@ -3,6 +3,7 @@
 //! It starts other programs (cargo, npm, forge, the product's own binaries) and reads the checkout; it knows no
 //! crate of the product. All I/O is here: processes and files, no network of its own.
 
+mod bitcoind;
 mod contracts;
 mod process;
 mod product;
@@ -42,6 +43,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
         name: "demo",
         about: "set up, then run the whole product once: [--json] [--keep]",
         run: product::demo,
+    },
+    Subcommand {
+        name: "bitcoind",
+        about: "build the Bitcoin node of tests and demo, once per machine; FOREBAY_BITCOIND names your own",
+        run: bitcoind::run,
     },
     Subcommand {
         name: "sim",

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::bitcoind;
 use crate::process::{capture, cargo, root, run as run_command, run_watching};
 use crate::setup;
 
@@ -29,10 +30,14 @@ const MODEL: Program = Program {
     binary: "forebay-model",
 };
 
-/// Sets up, builds `forebay`, runs `forebay demo`.
+/// Sets up, builds `forebay` and bitcoind side by side, runs `forebay demo`.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
-    run(&FOREBAY, "demo", arguments)
+    let beside = bitcoind::beside();
+    let built = build(&FOREBAY);
+    let (bitcoind, _took) = beside.join();
+    built.and(bitcoind)?;
+    start(&FOREBAY, "demo", arguments)
 }
 
 /// Kills the real process under load; its journals lie in the build folder, which is on a disk.
@@ -85,6 +90,10 @@ pub(crate) fn look(see: impl FnMut(&str)) -> Result<bool> {
 
 fn run(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> {
     build(program)?;
+    start(program, subcommand, arguments)
+}
+
+fn start(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> {
     let mut command = Command::new(folder_of_binaries()?.join(program.binary));
     run_command(command.arg(subcommand).args(arguments))
 }

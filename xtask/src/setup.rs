@@ -53,11 +53,8 @@ fn ensure_node() -> Result<()> {
         eprintln!("setup: Node        {version}");
         return Ok(());
     }
-    let Some(mut install) = as_root(NODE_INSTALL) else {
-        bail!("Node {NODE_MAJOR_MIN} or newer with npm is missing: run `{NODE_INSTALL}` as root");
-    };
-    eprintln!("setup: Node {NODE_MAJOR_MIN} or newer is missing, installing it from Debian");
-    run_aside(&mut install)?;
+    let what = format!("Node {NODE_MAJOR_MIN} or newer with npm");
+    install(&what, NODE_INSTALL)?;
     let version = node_version().with_context(|| {
         format!("the Node that apt installed is older than {NODE_MAJOR_MIN}: install a newer one by hand")
     })?;
@@ -78,13 +75,8 @@ pub(crate) fn ensure_chromium() -> Result<()> {
     if has_chromium() {
         return Ok(());
     }
-    let Some(mut install) = as_root(CHROMIUM_INSTALL) else {
-        bail!(
-            "Chromium is missing: run `{CHROMIUM_INSTALL}` as root, or name one in FOREBAY_CHROMIUM"
-        );
-    };
-    eprintln!("setup: Chromium is missing, installing it from Debian");
-    run_aside(&mut install)?;
+    install("Chromium", CHROMIUM_INSTALL)
+        .context("FOREBAY_CHROMIUM can name one that lies elsewhere")?;
     if !has_chromium() {
         bail!("apt installed no Chromium: name one in FOREBAY_CHROMIUM");
     }
@@ -95,6 +87,15 @@ fn has_chromium() -> bool {
     let named = std::env::var_os("FOREBAY_CHROMIUM").map(PathBuf::from);
     let known = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].map(PathBuf::from);
     named.into_iter().chain(known).any(|path| path.is_file())
+}
+
+/// Installs what is missing from Debian by a shell line, or says the line to run when nobody here may.
+pub(crate) fn install(what: &str, line: &str) -> Result<()> {
+    let Some(mut install) = as_root(line) else {
+        bail!("{what} is missing: run `{line}` as root");
+    };
+    eprintln!("setup: {what} is missing, installing it from Debian");
+    run_aside(&mut install)
 }
 
 /// The shell line as root, by sudo if need be; none when neither is possible without asking.

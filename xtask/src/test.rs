@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::bitcoind::{self, Beside};
 use crate::contracts;
 use crate::process::{cargo, run as run_command, run_watching};
 use crate::product;
@@ -85,6 +86,10 @@ const STEPS: &[Step] = &[
         run: || Tally::one(&build()),
     },
     Step {
+        name: BITCOIND,
+        run: || Tally::one(&bitcoind::run(&[])),
+    },
+    Step {
         name: "cargo test",
         run: cargo_test,
     },
@@ -122,6 +127,10 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// Built beside the steps between set-up, which installs from Debian too, and the first that needs it.
+const BITCOIND: &str = "bitcoind";
+const NEED_BITCOIND: &[&str] = &["cargo test", "demo", "web"];
+
 /// Runs all steps, or those named; a failed step does not stop the next.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if let Some(unknown) = arguments
@@ -134,19 +143,43 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             names.join(", ")
         );
     }
-    let mut results = Vec::new();
-    for step in STEPS {
-        if arguments.is_empty() || arguments.iter().any(|a| a == step.name) {
-            eprintln!("\n== {}", step.name);
-            let started = Instant::now();
-            let tally = (step.run)();
-            results.push((step.name, started.elapsed(), tally));
+    let chosen: Vec<_> = STEPS.iter().filter(|s| is_run(s.name, arguments)).collect();
+    let first_after_setup = chosen.iter().position(|step| step.name != "setup");
+    let (all_started, mut results, mut beside) = (Instant::now(), Vec::new(), None);
+    for (index, step) in chosen.into_iter().enumerate() {
+        eprintln!("\n== {}", step.name);
+        if Some(index) == first_after_setup && is_run(BITCOIND, arguments) {
+            beside = Some(bitcoind::beside());
         }
+        let (tally, took) = match beside.take_if(|_| step.name == BITCOIND) {
+            Some(beside) => joined(beside),
+            None => timed(step.run),
+        };
+        results.push((step.name, took, tally));
     }
-    summarise(&results)
+    summarise(&results, all_started.elapsed())
 }
 
-fn summarise(results: &[(&str, Duration, Tally)]) -> Result<()> {
+fn is_run(step: &str, arguments: &[String]) -> bool {
+    arguments.is_empty()
+        || arguments.iter().any(|named| {
+            named == step || (step == BITCOIND && NEED_BITCOIND.contains(&named.as_str()))
+        })
+}
+
+fn timed(run: fn() -> Tally) -> (Tally, Duration) {
+    let started = Instant::now();
+    let tally = run();
+    (tally, started.elapsed())
+}
+
+/// The minutes are its own, most of which it spent beside other steps.
+fn joined(beside: Beside) -> (Tally, Duration) {
+    let (result, took) = beside.join();
+    (Tally::one(&result), took)
+}
+
+fn summarise(results: &[(&str, Duration, Tally)], all_took: Duration) -> Result<()> {
     let mut total = Tally::default();
     println!(
         "\n{:<14}{:>9}{:>9}{:>9}",
@@ -161,11 +194,7 @@ fn summarise(results: &[(&str, Duration, Tally)]) -> Result<()> {
         );
         total.add(*tally);
     }
-    println!(
-        "{:<14}{:>9}",
-        "all",
-        minutes(results.iter().map(|r| r.1).sum())
-    );
+    println!("{:<14}{:>9}", "all", minutes(all_took));
     println!("\n{} passed, {} failed", total.passed, total.failed);
     if total.failed > 0 {
         // Exits here, so that the count stays the last line.
@@ -283,7 +312,7 @@ fn clippy() -> Result<()> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Tally, counted, minutes};
+    use super::{BITCOIND, Tally, counted, is_run, minutes};
 
     #[test]
     fn the_line_that_libtest_prints_is_counted() {
@@ -308,6 +337,13 @@ mod tests {
                 failed: 2
             })
         );
+    }
+
+    #[test]
+    fn bitcoind_is_built_for_what_needs_it() {
+        let named = |step: &str| is_run(BITCOIND, &[step.to_owned()]);
+        assert!(is_run(BITCOIND, &[]) && named("demo") && named("bitcoind"));
+        assert!(!named("fmt"));
     }
 
     #[test]

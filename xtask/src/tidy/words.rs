@@ -38,6 +38,7 @@ const FOREIGN: &[&str] = &[
     "hyper_util",
     "http-body-util",
     "http_body_util",
+    "DBUILD_UTIL",
 ];
 
 const TYPE_KEYWORDS: &[&str] = &[
