@@ -1,5 +1,6 @@
 //! What can go wrong between us and Bitcoin.
 
+use bitcoin::Amount;
 use thiserror::Error;
 
 /// Whether, and when, asking again may help.
@@ -24,6 +25,34 @@ pub enum Fault {
         /// Why there was no answer.
         detail: String,
     },
+    /// A URL that is none.
+    #[error("`{url}` is not an http or https URL")]
+    BadUrl {
+        /// The text given.
+        url: String,
+    },
+    /// bitcoind does not know our credentials.
+    #[error(
+        "bitcoind at {url} refuses the credentials; check the cookie file, or user and password"
+    )]
+    BitcoindDenies {
+        /// Where it was asked.
+        url: String,
+    },
+    /// bitcoind is behind its chain.
+    #[error("bitcoind lags: {reason}; wait until it has caught up, or check its connections")]
+    BitcoindLags {
+        /// By what that shows.
+        reason: String,
+    },
+    /// Nodes that have to agree are on different chains.
+    #[error(
+        "the bitcoinds have different blocks at height {height}; find out which of them is cut off"
+    )]
+    NodesDisagree {
+        /// A height at which they differ.
+        height: u32,
+    },
     /// bitcoind answered with an error.
     #[error("bitcoind refused {method}: {message} (code {code})")]
     BitcoindRefused {
@@ -33,6 +62,16 @@ pub enum Fault {
         code: i64,
         /// Its words.
         message: String,
+    },
+    /// There is too little to pay with.
+    #[error(
+        "{needed} are needed, and {have} can be spent; pay the difference in, or wait until what is on its way is confirmed"
+    )]
+    NotEnoughCoins {
+        /// What was to be paid, fees included.
+        needed: Amount,
+        /// What can be spent.
+        have: Amount,
     },
     /// bitcoind's answer makes no sense.
     #[error("bitcoind's answer to {method} makes no sense: {what}")]
@@ -59,10 +98,33 @@ impl Fault {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::BitcoindDown { .. } | Self::BitcoindRefused { .. } | Self::Nonsense { .. } => {
-                Retry::Later
-            }
-            Self::WrongNetwork { .. } => Retry::Never,
+            Self::BitcoindRefused { code, .. } => retry_after_refusal(*code),
+            Self::BitcoindDown { .. }
+            | Self::BitcoindDenies { .. }
+            | Self::BitcoindLags { .. }
+            | Self::NodesDisagree { .. }
+            | Self::NotEnoughCoins { .. }
+            | Self::Nonsense { .. } => Retry::Later,
+            Self::BadUrl { .. } | Self::WrongNetwork { .. } => Retry::Never,
         }
+    }
+}
+
+/// By bitcoind's error codes (`src/rpc/protocol.h`): what was asked wrongly stays wrong; the rest depends on its state.
+fn retry_after_refusal(code: i64) -> Retry {
+    const INVALID_REQUEST: i64 = -32_600;
+    const METHOD_NOT_FOUND: i64 = -32_601;
+    const INVALID_PARAMS: i64 = -32_602;
+    const TYPE_ERROR: i64 = -3;
+    const INVALID_PARAMETER: i64 = -8;
+    const DESERIALIZATION_ERROR: i64 = -22;
+    match code {
+        INVALID_REQUEST
+        | METHOD_NOT_FOUND
+        | INVALID_PARAMS
+        | TYPE_ERROR
+        | INVALID_PARAMETER
+        | DESERIALIZATION_ERROR => Retry::Never,
+        _ => Retry::Later,
     }
 }

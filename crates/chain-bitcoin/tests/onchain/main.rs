@@ -1,0 +1,4 @@
+//! This crate's on-chain side on a real bitcoind.
+
+mod nodes;
+mod world;
