@@ -1,6 +1,7 @@
 //! What can go wrong between us and Bitcoin.
 
 use bitcoin::Amount;
+use forebay_quantity::EffectId;
 use thiserror::Error;
 
 /// Whether, and when, asking again may help.
@@ -73,6 +74,40 @@ pub enum Fault {
         /// What can be spent.
         have: Amount,
     },
+    /// An output that no node passes on, because spending it costs more than it holds.
+    #[error("an output of {amount} is dust; pay at least {min} to this address")]
+    Dust {
+        /// What was to be paid.
+        amount: Amount,
+        /// What such an output holds at least.
+        min: Amount,
+    },
+    /// Nothing can be paid that way.
+    #[error("the payment cannot be made: {what}")]
+    BadPayment {
+        /// Why not.
+        what: String,
+    },
+    /// The id names another payment.
+    #[error("payment {id} was made with other outputs; take a new id for another payment")]
+    OtherPayment {
+        /// The id.
+        id: EffectId,
+    },
+    /// The wallet's file is another seed's, or another network's.
+    #[error(
+        "the wallet's file does not belong to this seed and network: {what}; check which file and which key are used"
+    )]
+    OtherWallet {
+        /// What differs.
+        what: String,
+    },
+    /// The wallet's file failed.
+    #[error("the wallet's file failed: {what}")]
+    WalletStore {
+        /// Why.
+        what: String,
+    },
     /// bitcoind's answer makes no sense.
     #[error("bitcoind's answer to {method} makes no sense: {what}")]
     Nonsense {
@@ -104,8 +139,14 @@ impl Fault {
             | Self::BitcoindLags { .. }
             | Self::NodesDisagree { .. }
             | Self::NotEnoughCoins { .. }
+            | Self::WalletStore { .. }
             | Self::Nonsense { .. } => Retry::Later,
-            Self::BadUrl { .. } | Self::WrongNetwork { .. } => Retry::Never,
+            Self::BadUrl { .. }
+            | Self::WrongNetwork { .. }
+            | Self::Dust { .. }
+            | Self::BadPayment { .. }
+            | Self::OtherPayment { .. }
+            | Self::OtherWallet { .. } => Retry::Never,
         }
     }
 }

@@ -39,6 +39,7 @@ const FOREIGN: &[&str] = &[
     "http-body-util",
     "http_body_util",
     "DBUILD_UTIL",
+    "lightning::util",
 ];
 
 const TYPE_KEYWORDS: &[&str] = &[

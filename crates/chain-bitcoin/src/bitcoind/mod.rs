@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, Network, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, Block, BlockHash, Network, OutPoint, Transaction, Txid};
 use serde_json::{Value, json};
 
 pub use fees::{FeePolicy, FeeTarget};
@@ -174,6 +174,15 @@ impl Bitcoind {
             )
             .await?;
         answer.map(views::TxOut::read).transpose()
+    }
+
+    /// What a transaction in the mempool pays.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; also when it is not in the mempool.
+    pub async fn mempool_fee(&self, txid: Txid) -> Result<Amount, Fault> {
+        let entry: views::MempoolEntry = self.call("getmempoolentry", &[json!(txid)]).await?;
+        entry.fee()
     }
 
     /// Hands a transaction in. One that is in the mempool or in the chain already is no fault.

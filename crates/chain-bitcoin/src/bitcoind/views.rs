@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bitcoin::{Amount, BlockHash, Denomination, ScriptBuf};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ChainInfo;
 use crate::Fault;
 
 /// A block of a chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlockPlace {
     /// Blocks below it.
     pub height: u32,
@@ -79,6 +79,22 @@ impl TxOut {
             script: self.script.hex,
             confirmations: self.confirmations,
         })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct MempoolEntry {
+    fees: Fees,
+}
+
+#[derive(Deserialize)]
+struct Fees {
+    base: Box<RawValue>,
+}
+
+impl MempoolEntry {
+    pub(super) fn fee(&self) -> Result<Amount, Fault> {
+        bitcoins("getmempoolentry", &self.fees.base)
     }
 }
 

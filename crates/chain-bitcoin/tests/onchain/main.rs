@@ -1,4 +1,5 @@
 //! This crate's on-chain side on a real bitcoind.
 
 mod nodes;
+mod wallet;
 mod world;

@@ -2,8 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bitcoin::hashes::Hash;
-use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, WScriptHash};
+use bitcoin::{Amount, FeeRate, Network, OutPoint};
 use forebay_chain_bitcoin::bitcoind::regtest::Regtest;
 use forebay_chain_bitcoin::bitcoind::{
     Bitcoind, BitcoindSettings, Credentials, FeeTarget, HealthLimits, agree,
@@ -11,7 +10,7 @@ use forebay_chain_bitcoin::bitcoind::{
 use forebay_chain_bitcoin::{Fault, Retry};
 use lightning_block_sync::{BlockData, BlockSource};
 
-use crate::world::World;
+use crate::world::{World, elsewhere};
 
 fn unix_time_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -101,15 +100,6 @@ async fn a_cookie_is_read_again_when_it_has_changed() {
     assert!(matches!(fault, Fault::BitcoindDenies { .. }), "{fault}");
     std::fs::write(&path, "forebay:regtest\n").expect("it is written");
     with_cookie.tip().await.expect("the new cookie is read");
-}
-
-/// An address that is nobody's here.
-fn elsewhere() -> Address {
-    Address::from_script(
-        &ScriptBuf::new_p2wsh(&WScriptHash::all_zeros()),
-        Network::Regtest,
-    )
-    .expect("a script with an address")
 }
 
 /// Not to the miner's address: two chains made in the same second would be the same.

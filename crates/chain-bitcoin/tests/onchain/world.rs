@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bitcoin::hashes::Hash;
+use bitcoin::{Address, Network, ScriptBuf, WScriptHash};
 use forebay_chain_bitcoin::bitcoind::regtest::{Regtest, RegtestSettings};
 use tempfile::TempDir;
 
@@ -31,4 +33,13 @@ impl World {
     pub(crate) async fn height(&self) -> u32 {
         self.node.client().tip().await.expect("it answers").height
     }
+}
+
+/// An address that is nobody's here.
+pub(crate) fn elsewhere() -> Address {
+    Address::from_script(
+        &ScriptBuf::new_p2wsh(&WScriptHash::all_zeros()),
+        Network::Regtest,
+    )
+    .expect("a script with an address")
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bitcoin::{Address, Amount, BlockHash, Network, Transaction, Txid};
@@ -54,6 +55,7 @@ pub struct Regtest {
     port: u16,
     client: Bitcoind,
     miner: Mutex<Miner>,
+    burnt: AtomicU32,
     kept: bool,
 }
 
@@ -79,6 +81,7 @@ impl Regtest {
             port,
             client,
             miner: Mutex::new(Miner::new()),
+            burnt: AtomicU32::new(0),
             kept: false,
         })
     }
@@ -145,14 +148,16 @@ impl Regtest {
     /// # Errors
     /// As [`Bitcoind::call`]; also when the block would not be valid.
     pub async fn mine_only(&self, transactions: &[Transaction]) -> Result<BlockHash, Fault> {
-        let address = self.miner.lock().await.address();
         let texts: Vec<_> = transactions
             .iter()
             .map(bitcoin::consensus::encode::serialize_hex)
             .collect();
+        // Its reward is burnt under a number, since a block just like one that was taken out is refused.
+        let number = self.burnt.fetch_add(1, Ordering::Relaxed);
+        let output = format!("raw(6a04{number:08x})");
         let made: Value = self
             .client
-            .call("generateblock", &[json!(address.to_string()), json!(texts)])
+            .call("generateblock", &[json!(output), json!(texts)])
             .await?;
         serde_json::from_value(made["hash"].clone()).map_err(|error| Fault::Nonsense {
             method: "generateblock",
@@ -175,6 +180,7 @@ impl Regtest {
     }
 
     /// Takes this block and all above it out of the chain, as a reorg does; what they held goes back to the mempool.
+    /// The first block in their place is best made by [`Self::mine_only`]: one just like a block taken out is refused.
     ///
     /// # Errors
     /// As [`Bitcoind::call`].

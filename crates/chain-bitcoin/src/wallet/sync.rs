@@ -1,0 +1,155 @@
+//! Reading blocks until the wallet is where bitcoind is, and looking after payments there.
+
+use bdk_wallet::chain::BlockId;
+use bitcoin::{Block, FeeRate, Transaction};
+use forebay_quantity::EffectId;
+
+use super::Wallet;
+use super::payment::{Step, next_step};
+use super::spend;
+use crate::Fault;
+use crate::bitcoind::{BlockPlace, FeeTarget};
+
+/// Blocks that are read before the first of them is on disk; each is up to 4 MB.
+const BLOCKS_AT_ONCE_MAX: u32 = 50;
+/// In how many blocks a payment that is late should be in the chain.
+const LATE_TARGET: FeeTarget = FeeTarget { blocks: 2 };
+
+/// Where the wallet is now.
+#[derive(Debug)]
+pub struct Synced {
+    /// The last block it has read.
+    pub tip: BlockPlace,
+    /// Payments that bitcoind does not take at the moment, and why. They are handed in again at the next sync.
+    pub refused: Vec<(EffectId, Fault)>,
+}
+
+impl Wallet {
+    /// Reads blocks up to bitcoind's tip, over reorgs; then hands in payments that are not in a block yet, and replaces
+    /// those that are late.
+    ///
+    /// # Errors
+    /// When bitcoind or the file fails; what was read before counts.
+    pub async fn sync(&self) -> Result<Synced, Fault> {
+        let _alone = self.syncing.lock().await;
+        while self.read_blocks().await? {}
+        let refused = self.tend().await?;
+        let tip = self.book().tip();
+        Ok(Synced { tip, refused })
+    }
+
+    /// Reads some blocks; false when there are none left.
+    async fn read_blocks(&self) -> Result<bool, Fault> {
+        let tip = self.bitcoind.tip().await?;
+        let ours = self.book().tip();
+        if tip == ours {
+            return Ok(false);
+        }
+        let fork = self.fork().await?;
+        if fork.height >= tip.height {
+            // bitcoind has taken blocks out and has no others yet: nothing is undone until it has.
+            return Ok(false);
+        }
+        let end = tip
+            .height
+            .min(fork.height.saturating_add(BLOCKS_AT_ONCE_MAX));
+        let Some(blocks) = self.blocks_after(fork, end).await? else {
+            // A reorg came between; look again.
+            return Ok(true);
+        };
+        self.book()
+            .take_blocks(&blocks, &self.settings.confirmations)?;
+        Ok(true)
+    }
+
+    /// The highest block that the wallet and bitcoind have both.
+    async fn fork(&self) -> Result<BlockPlace, Fault> {
+        let known: Vec<BlockId> = {
+            let book = self.book();
+            book.wallet
+                .checkpoints()
+                .map(|place| place.block_id())
+                .collect()
+        };
+        for BlockId { height, hash } in known {
+            if self.bitcoind.block_hash(height).await? == Some(hash) {
+                return Ok(BlockPlace { height, hash });
+            }
+        }
+        Err(Fault::WrongNetwork {
+            expected: self.network().to_string(),
+            found: "a chain with another first block".to_owned(),
+        })
+    }
+
+    async fn blocks_after(
+        &self,
+        fork: BlockPlace,
+        end: u32,
+    ) -> Result<Option<Vec<(u32, Block)>>, Fault> {
+        let mut blocks = Vec::new();
+        let mut below = fork.hash;
+        for height in fork.height + 1..=end {
+            let Some(hash) = self.bitcoind.block_hash(height).await? else {
+                return Ok(None);
+            };
+            let block = self.bitcoind.block(hash).await?;
+            if block.header.prev_blockhash != below {
+                return Ok(None);
+            }
+            below = hash;
+            blocks.push((height, block));
+        }
+        Ok(Some(blocks))
+    }
+
+    async fn tend(&self) -> Result<Vec<(EffectId, Fault)>, Fault> {
+        let waiting = self.waiting();
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let estimate = self.bitcoind.fee_rate(LATE_TARGET).await?;
+        let mut refused = Vec::new();
+        for id in waiting {
+            match self.step(id, estimate) {
+                Ok(Some(transaction)) => {
+                    if let Err(fault) = self.bitcoind.broadcast(&transaction).await {
+                        refused.push((id, fault));
+                    }
+                }
+                Ok(None) => {}
+                // A replacement that cannot be paid for leaves the payment as it is.
+                Err(fault @ (Fault::NotEnoughCoins { .. } | Fault::BadPayment { .. })) => {
+                    refused.push((id, fault));
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(refused)
+    }
+
+    fn waiting(&self) -> Vec<EffectId> {
+        let book = self.book();
+        let payments = book.payments.iter();
+        payments
+            .filter(|(_, record)| record.is_out() && book.confirmed(record).is_none())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The transaction to hand in for a payment now, on disk already.
+    fn step(&self, id: EffectId, estimate: FeeRate) -> Result<Option<Transaction>, Fault> {
+        let mut book = self.book();
+        let Some(record) = book.payments.get(&id).cloned() else {
+            return Ok(None);
+        };
+        let is_confirmed = book.confirmed(&record).is_some();
+        let tip_height = book.tip().height;
+        let max = self.settings.fee_rate_max;
+        match next_step(&record, is_confirmed, tip_height, estimate, max) {
+            Step::Nothing => Ok(None),
+            Step::HandIn => Ok(Some(record.newest().transaction.clone())),
+            Step::Replace(fee_rate) => spend::replace(&mut book, id, record, fee_rate).map(Some),
+        }
+    }
+}
