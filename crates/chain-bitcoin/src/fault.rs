@@ -126,6 +126,76 @@ pub enum Fault {
         /// As bitcoind says.
         found: String,
     },
+    /// The store of the Lightning node cannot be read or written.
+    #[error("the Lightning node's store failed: {detail}")]
+    Store {
+        /// What and why.
+        detail: String,
+    },
+    /// Another process has the store open.
+    #[error("{} is in use: another process runs this Lightning node; stop it first", path.display())]
+    StoreInUse {
+        /// The store's file.
+        path: std::path::PathBuf,
+    },
+    /// The store was written by another version.
+    #[error(
+        "the Lightning node's store has a form that this version does not know; use the version that wrote it"
+    )]
+    StoreFormat,
+    /// The node has stopped.
+    #[error("the Lightning node has stopped; start it again")]
+    Stopped,
+    /// The address to listen on cannot be had.
+    #[error("cannot listen on {address} for Lightning peers: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// 33 bytes that are no node's id.
+    #[error("this is no Lightning node's id")]
+    BadNodeId,
+    /// The peer is not connected.
+    #[error("the Lightning peer is not connected; check its address, or wait")]
+    PeerOffline,
+    /// There is no such channel.
+    #[error("there is no open Lightning channel of this number")]
+    UnknownChannel,
+    /// A channel cannot be changed as asked.
+    #[error("the Lightning channel cannot be changed so: {why}")]
+    Channel {
+        /// Why.
+        why: String,
+    },
+    /// An invoice that is none, or that this node cannot make or pay.
+    #[error("the Lightning invoice is not usable: {why}")]
+    BadInvoice {
+        /// Why.
+        why: String,
+    },
+    /// The invoice's time is up.
+    #[error("the Lightning invoice has expired; ask for a new one")]
+    InvoiceExpired,
+    /// The settlement or hash has an invoice already, on other terms.
+    #[error("there is an invoice of {amount_msat} msat for this already; a new one needs a new id")]
+    InvoiceDiffers {
+        /// What the first one asks for, in msat.
+        amount_msat: u64,
+    },
+    /// No invoice was made for this hash.
+    #[error("no invoice was made for this hash")]
+    UnknownInvoice,
+    /// No channel has room for the payment now.
+    #[error("no Lightning channel has room for this payment now; wait, or open or enlarge one")]
+    NoRoute,
+    /// Something before this is still under way.
+    #[error("{what} is still under way; ask again")]
+    Busy {
+        /// What.
+        what: &'static str,
+    },
 }
 
 impl Fault {
@@ -140,13 +210,28 @@ impl Fault {
             | Self::NodesDisagree { .. }
             | Self::NotEnoughCoins { .. }
             | Self::WalletStore { .. }
-            | Self::Nonsense { .. } => Retry::Later,
+            | Self::Nonsense { .. }
+            | Self::Store { .. }
+            | Self::StoreInUse { .. }
+            | Self::Stopped
+            | Self::Listen { .. }
+            | Self::PeerOffline
+            | Self::Channel { .. }
+            | Self::NoRoute => Retry::Later,
+            Self::Busy { .. } => Retry::Now,
             Self::BadUrl { .. }
             | Self::WrongNetwork { .. }
             | Self::Dust { .. }
             | Self::BadPayment { .. }
             | Self::OtherPayment { .. }
-            | Self::OtherWallet { .. } => Retry::Never,
+            | Self::OtherWallet { .. }
+            | Self::StoreFormat
+            | Self::BadNodeId
+            | Self::UnknownChannel
+            | Self::BadInvoice { .. }
+            | Self::InvoiceExpired
+            | Self::InvoiceDiffers { .. }
+            | Self::UnknownInvoice => Retry::Never,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bitcoin: an embedded Lightning node on rust-lightning, a hot wallet, and a client of bitcoind.
 //!
-//! [`bitcoind`] is the way to blocks and miners, [`wallet`] holds the operator's coins. `lightning` holds channels, makes and pays invoices, and tells what happened once its listener has kept it.
+//! [`bitcoind`] is the way to blocks and miners, [`wallet`] holds the operator's coins, [`lightning`] holds channels, makes
+//! and pays invoices, and tells what happened until its listener has kept it.
 //!
 //! This crate does I/O: sockets to Lightning peers, JSON-RPC to bitcoind, one embedded store. It never decides about
 //! money, never knows the pool, and has no branch for any particular node or network.
@@ -8,6 +9,7 @@
 
 pub mod bitcoind;
 mod fault;
+pub mod lightning;
 pub mod wallet;
 
 pub use fault::{Fault, Retry};

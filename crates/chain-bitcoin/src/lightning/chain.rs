@@ -1,0 +1,187 @@
+//! The node's view of the chain: fee rates, the way out for transactions, and blocks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bitcoin::{FeeRate, Transaction, Txid};
+use lightning::chain::chaininterface::{BroadcasterInterface, ConfirmationTarget, FeeEstimator};
+use tokio::sync::mpsc;
+
+use crate::bitcoind::{Bitcoind, FeeTarget};
+use crate::{Fault, Retry};
+
+/// Packages that wait for bitcoind. LDK asks again for what matters, every 30 seconds, so that what does not fit here is
+/// not lost.
+const BROADCASTS_MAX: usize = 1_000;
+/// How often a package is handed in while bitcoind does not answer, a second apart.
+const BROADCAST_TRIES_MAX: u32 = 60;
+
+/// The lowest rate that LDK takes, and that nodes pass on, in sat per 1000 weight units.
+const FEE_RATE_MIN: u32 = 253;
+
+/// What LDK asks rates for, and in how many blocks a transaction at that rate should be in the chain.
+const TARGETS: &[(ConfirmationTarget, u16)] = &[
+    (ConfirmationTarget::MaximumFeeEstimate, 1),
+    (ConfirmationTarget::UrgentOnChainSweep, 6),
+    (ConfirmationTarget::MinAllowedAnchorChannelRemoteFee, 1_008),
+    (ConfirmationTarget::MinAllowedNonAnchorChannelRemoteFee, 144),
+    (ConfirmationTarget::AnchorChannelFee, 1_008),
+    (ConfirmationTarget::NonAnchorChannelFee, 12),
+    (ConfirmationTarget::ChannelCloseMinimum, 144),
+    (ConfirmationTarget::OutputSpendingFee, 12),
+];
+
+/// The blocks within which a transaction that funds a channel should be in the chain.
+const FUNDING_BLOCKS: u16 = 12;
+
+/// Rates as bitcoind estimated them last.
+pub(crate) struct FeeRates(RwLock<BTreeMap<u16, u32>>);
+
+impl FeeRates {
+    /// Asks for all rates.
+    ///
+    /// # Errors
+    ///
+    /// When bitcoind does not answer: without a first estimate no channel can be held.
+    pub(crate) async fn start(bitcoind: &Bitcoind) -> Result<Self, Fault> {
+        let rates = Self(RwLock::default());
+        rates.update(bitcoind).await?;
+        Ok(rates)
+    }
+
+    /// Asks anew; on a fault the rates stay as they are.
+    pub(crate) async fn update(&self, bitcoind: &Bitcoind) -> Result<(), Fault> {
+        let mut fresh = BTreeMap::new();
+        for (_, blocks) in TARGETS {
+            if !fresh.contains_key(blocks) {
+                let target = FeeTarget { blocks: *blocks };
+                fresh.insert(*blocks, per_1000_weight(bitcoind.fee_rate(target).await?));
+            }
+        }
+        *self
+            .0
+            .write()
+            .expect("nothing panics while it holds this lock") = fresh;
+        Ok(())
+    }
+
+    /// What a transaction that funds channels pays, in sat per 1000 weight units.
+    pub(crate) fn funding(&self) -> u32 {
+        self.of(FUNDING_BLOCKS)
+    }
+
+    fn of(&self, blocks: u16) -> u32 {
+        self.0
+            .read()
+            .expect("nothing panics while it holds this lock")
+            .get(&blocks)
+            .copied()
+            .unwrap_or(FEE_RATE_MIN)
+    }
+}
+
+impl FeeEstimator for FeeRates {
+    fn get_est_sat_per_1000_weight(&self, target: ConfirmationTarget) -> u32 {
+        let blocks = TARGETS
+            .iter()
+            .find(|(known, _)| *known == target)
+            .map_or(FUNDING_BLOCKS, |(_, blocks)| *blocks);
+        match target {
+            // Somewhat below our own estimate, since the peer's node may see another mempool.
+            ConfirmationTarget::MinAllowedNonAnchorChannelRemoteFee => {
+                self.of(blocks).saturating_sub(250).max(FEE_RATE_MIN)
+            }
+            ConfirmationTarget::MinAllowedAnchorChannelRemoteFee => FEE_RATE_MIN,
+            ConfirmationTarget::MaximumFeeEstimate
+            | ConfirmationTarget::UrgentOnChainSweep
+            | ConfirmationTarget::AnchorChannelFee
+            | ConfirmationTarget::NonAnchorChannelFee
+            | ConfirmationTarget::ChannelCloseMinimum
+            | ConfirmationTarget::OutputSpendingFee => self.of(blocks),
+        }
+    }
+}
+
+fn per_1000_weight(rate: FeeRate) -> u32 {
+    u32::try_from(rate.to_sat_per_kwu())
+        .unwrap_or(u32::MAX)
+        .max(FEE_RATE_MIN)
+}
+
+/// Hands LDK's transactions to bitcoind, in order, on a task of its own.
+pub(crate) struct Broadcaster {
+    packages: mpsc::Sender<Vec<Transaction>>,
+    /// The last ones, the newest at the end, for who wants to know what one paid.
+    recent: Mutex<VecDeque<Transaction>>,
+}
+
+/// A transaction is asked for by the event that comes with it, so that few are enough.
+const RECENT_MAX: usize = 64;
+
+impl Broadcaster {
+    /// Starts the task; it ends with the last reference to the broadcaster.
+    pub(crate) fn start(bitcoind: Arc<Bitcoind>) -> Self {
+        let (sender, mut packages) = mpsc::channel::<Vec<Transaction>>(BROADCASTS_MAX);
+        tokio::spawn(async move {
+            while let Some(package) = packages.recv().await {
+                broadcast(&bitcoind, &package).await;
+            }
+        });
+        Self {
+            packages: sender,
+            recent: Mutex::default(),
+        }
+    }
+
+    /// A transaction that was handed in lately.
+    pub(crate) fn recent(&self, txid: &Txid) -> Option<Transaction> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|t| t.compute_txid() == *txid).cloned()
+    }
+
+    fn remember(&self, package: &[Transaction]) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for transaction in package {
+            if recent.len() == RECENT_MAX {
+                recent.pop_front();
+            }
+            recent.push_back(transaction.clone());
+        }
+    }
+}
+
+impl BroadcasterInterface for Broadcaster {
+    fn broadcast_transactions(&self, transactions: &[&Transaction]) {
+        let package: Vec<_> = transactions.iter().map(|t| (*t).clone()).collect();
+        self.remember(&package);
+        if self.packages.try_send(package).is_err() {
+            tracing::warn!(target: "lightning", "too many transactions wait for bitcoind; this one comes again");
+        }
+    }
+}
+
+async fn broadcast(bitcoind: &Bitcoind, package: &[Transaction]) {
+    let txids: Vec<_> = package.iter().map(Transaction::compute_txid).collect();
+    for _ in 0..BROADCAST_TRIES_MAX {
+        let outcome = match package {
+            [single] => bitcoind.broadcast(single).await.map(drop),
+            several => bitcoind.submit_package(several).await,
+        };
+        match outcome {
+            Ok(()) => {
+                tracing::info!(target: "lightning", ?txids, "transaction handed to bitcoind");
+                return;
+            }
+            Err(fault @ Fault::BitcoindDown { .. }) if fault.retry() == Retry::Later => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(fault) => {
+                // Usual where a conflicting transaction was faster; LDK looks at the chain for what happened.
+                tracing::warn!(target: "lightning", ?txids, %fault, "bitcoind does not take a transaction");
+                return;
+            }
+        }
+    }
+    tracing::error!(target: "lightning", ?txids, "bitcoind is down; a transaction waits for LDK to ask again");
+}

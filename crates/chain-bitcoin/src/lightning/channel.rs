@@ -1,0 +1,535 @@
+//! Channels: opened, several in one transaction; spliced; closed; and how they stand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, ScriptBuf, TxOut, Txid};
+use borsh::{BorshDeserialize, BorshSerialize};
+use lightning::ln::channel_state::ChannelDetails;
+use lightning::ln::funding::SpliceContribution;
+use lightning::ln::types::ChannelId;
+use lightning::util::errors::APIError;
+
+use super::node::{Inner, LightningNode};
+use super::observation::{ChannelNumber, NodeId, Output};
+use super::record;
+use crate::Fault;
+
+/// A peer that does not answer within this time keeps no other channel of the same transaction waiting.
+const OPENING_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a closing waits for the writing of what came before it.
+const WRITING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Two outputs of 330 sat by which either end can pay more for a closing (BOLT 3).
+const ANCHORS_SAT: u64 = 2 * 330;
+
+/// A channel that is asked for. All of its value is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opening {
+    /// Its number, never used for another channel.
+    pub channel: ChannelNumber,
+    /// The other end.
+    pub peer: NodeId,
+    /// Its value, in sat.
+    pub value_sat: u64,
+    /// Whether the network is told of it.
+    pub public: bool,
+}
+
+/// How a channel is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closing {
+    /// With the peer, at once.
+    Cooperative,
+    /// Alone; our money comes after the delay that the peer asked for.
+    Unilateral,
+}
+
+/// How a channel stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChannelStanding {
+    /// Its number.
+    pub channel: ChannelNumber,
+    /// The other end.
+    pub peer: NodeId,
+    /// Both ends' money in it, in sat.
+    pub value_sat: u64,
+    /// What is ours, in msat, what is in payments of ours under way counted.
+    pub balance_msat: u64,
+    /// What we can send over it, in msat.
+    pub outbound_msat: u64,
+    /// What we can receive over it, in msat.
+    pub inbound_msat: u64,
+    /// The smallest next payment of ours, in msat.
+    pub next_outbound_min_msat: u64,
+    /// The largest next payment of ours, in msat.
+    pub next_outbound_max_msat: u64,
+    /// How many payments are under way to and from the peer.
+    pub pending: u64,
+    /// Whether it is confirmed on chain.
+    pub ready: bool,
+    /// Whether it is ready and the peer is connected.
+    pub usable: bool,
+    /// Whether we opened it.
+    pub ours: bool,
+    /// Whether the network is told of it.
+    pub public: bool,
+    /// Where its money is.
+    pub funding: Option<Output>,
+    /// What we have paid to miners for its opening and splices, in sat.
+    pub fee_sat: u64,
+}
+
+/// What is kept of what a channel costs.
+#[derive(Clone, Copy, Default, BorshSerialize, BorshDeserialize)]
+struct ChannelRecord {
+    fee_sat: u64,
+    /// The last splice that is in it, and its fee: its event may come again.
+    splice: Option<([u8; 32], u64)>,
+}
+
+/// Channels that will share one funding transaction.
+#[derive(Default)]
+pub(crate) struct FundingBatch(BTreeMap<ChannelNumber, Member>);
+
+struct Member {
+    opening: Opening,
+    /// As LDK calls it until it is funded, and where its money goes; none until the peer has agreed.
+    agreed: Option<(ChannelId, ScriptBuf)>,
+}
+
+impl LightningNode {
+    /// Asks a peer for a channel; what becomes of it is reported. A channel that is there already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::PeerOffline`]; [`Fault::Channel`] with LDK's reason.
+    pub fn open_channel(&self, opening: Opening) -> Result<(), Fault> {
+        self.open_channels(&[opening]).remove(0)
+    }
+
+    /// Asks for several channels, funded by one transaction. Each that cannot be asked for, or whose peer does not
+    /// agree, is left out; its fault stands in its place.
+    pub fn open_channels(&self, openings: &[Opening]) -> Vec<Result<(), Fault>> {
+        let inner = &self.inner;
+        let present: Vec<_> = inner.channels.list_channels();
+        let is_new = |o: &Opening| present.iter().all(|c| c.user_channel_id != o.channel.0);
+        let fresh: Vec<_> = openings.iter().copied().filter(is_new).collect();
+        // All are there before the first peer can agree: the transaction waits for them.
+        inner.lock_openings().push(FundingBatch(
+            fresh
+                .iter()
+                .map(|o| {
+                    let member = Member {
+                        opening: *o,
+                        agreed: None,
+                    };
+                    (o.channel, member)
+                })
+                .collect(),
+        ));
+        let outcomes = openings
+            .iter()
+            .map(|o| match is_new(o) {
+                true => inner.ask_for(o).inspect_err(|_| inner.leave_out(o.channel)),
+                false => Ok(()),
+            })
+            .collect();
+        inner.limit_patience(fresh.iter().map(|o| o.channel).collect());
+        outcomes
+    }
+
+    /// Adds money of the hot wallet to a channel, in sat.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::UnknownChannel`]; [`Fault::NotEnoughCoins`]; [`Fault::Channel`] with LDK's reason.
+    pub async fn splice_in(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
+        let details = self.inner.details(channel)?;
+        let rate = self.inner.fee_rates.funding();
+        let inputs = self.inner.wallet.splice_inputs(value_sat, rate)?;
+        let contribution = SpliceContribution::SpliceIn {
+            value: Amount::from_sat(value_sat),
+            inputs,
+            change_script: Some(self.inner.wallet.script()?),
+        };
+        self.splice(&details, contribution, rate)
+    }
+
+    /// Takes money, in sat, out of a channel into the hot wallet.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::UnknownChannel`]; [`Fault::Channel`] with LDK's reason.
+    pub async fn splice_out(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
+        let details = self.inner.details(channel)?;
+        let rate = self.inner.fee_rates.funding();
+        let contribution = SpliceContribution::SpliceOut {
+            outputs: vec![TxOut {
+                value: Amount::from_sat(value_sat),
+                script_pubkey: self.inner.wallet.script()?,
+            }],
+        };
+        self.splice(&details, contribution, rate)
+    }
+
+    fn splice(
+        &self,
+        details: &ChannelDetails,
+        contribution: SpliceContribution,
+        rate: u32,
+    ) -> Result<(), Fault> {
+        self.inner
+            .channels
+            .splice_channel(
+                &details.channel_id,
+                &details.counterparty.node_id,
+                contribution,
+                rate,
+                None,
+            )
+            .map_err(channel_fault)?;
+        let channel = ChannelNumber(details.user_channel_id);
+        self.inner.lock_splices().insert(channel);
+        Ok(())
+    }
+
+    /// Closes a channel. That it is closed is reported.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::UnknownChannel`]; [`Fault::PeerOffline`] when it is needed; [`Fault::Channel`] with LDK's reason.
+    pub async fn close(&self, channel: ChannelNumber, closing: Closing) -> Result<(), Fault> {
+        let deadline = tokio::time::Instant::now() + WRITING_PATIENCE;
+        loop {
+            let details = self.inner.details(channel)?;
+            let (id, peer) = (&details.channel_id, &details.counterparty.node_id);
+            let outcome = match closing {
+                Closing::Cooperative if self.inner.peers.peer_by_node_id(peer).is_none() => {
+                    return Err(Fault::PeerOffline);
+                }
+                Closing::Cooperative => self.inner.channels.close_channel(id, peer),
+                Closing::Unilateral => self.inner.channels.force_close_broadcasting_latest_txn(
+                    id,
+                    peer,
+                    "closed by its operator".to_owned(),
+                ),
+            };
+            match outcome {
+                // Refused so while a change before this is being written, which takes milliseconds.
+                Err(APIError::ChannelUnavailable { .. })
+                    if tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => return other.map_err(channel_fault),
+            }
+        }
+    }
+
+    /// How all open channels stand.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Store`].
+    pub fn channels(&self) -> Result<Vec<ChannelStanding>, Fault> {
+        let all = self.inner.channels.list_channels();
+        all.iter()
+            .map(|details| self.inner.describe(details))
+            .collect()
+    }
+}
+
+impl Inner {
+    fn ask_for(&self, opening: &Opening) -> Result<(), Fault> {
+        let peer = public_key(&opening.peer)?;
+        if self.peers.peer_by_node_id(&peer).is_none() {
+            return Err(Fault::PeerOffline);
+        }
+        let mut config = self.channels.get_current_config();
+        config.channel_handshake_config.announce_for_forwarding = opening.public;
+        self.channels
+            .create_channel(
+                peer,
+                opening.value_sat,
+                0,
+                opening.channel.0,
+                None,
+                Some(config),
+            )
+            .map(drop)
+            .map_err(channel_fault)
+    }
+
+    /// After [`OPENING_PATIENCE`], those whose peers have not agreed are left out.
+    fn limit_patience(&self, channels: Vec<ChannelNumber>) {
+        let Some(inner) = self.me.upgrade() else {
+            return;
+        };
+        let weak = Arc::downgrade(&inner);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(OPENING_PATIENCE).await;
+            let Some(inner) = weak.upgrade() else { return };
+            for channel in channels {
+                if inner.waits_for_peer(channel) {
+                    inner.give_up(channel, "the peer did not answer in time");
+                }
+            }
+        });
+    }
+
+    fn waits_for_peer(&self, channel: ChannelNumber) -> bool {
+        self.lock_openings()
+            .iter()
+            .any(|b| b.0.get(&channel).is_some_and(|m| m.agreed.is_none()))
+    }
+
+    /// Ends a channel that has no funding yet. LDK reports it closed.
+    fn give_up(&self, channel: ChannelNumber, reason: &str) {
+        self.lock_reasons().insert(channel, reason.to_owned());
+        self.leave_out(channel);
+        if let Ok(details) = self.details(channel) {
+            let (id, peer) = (&details.channel_id, &details.counterparty.node_id);
+            // A channel that went away by itself meanwhile is what was wanted.
+            let _unless_gone =
+                self.channels
+                    .force_close_broadcasting_latest_txn(id, peer, reason.to_owned());
+        }
+    }
+
+    /// A peer has agreed to a channel. Once all of its transaction have, it is made.
+    pub(crate) fn agreed(&self, channel: ChannelNumber, temporary: ChannelId, script: ScriptBuf) {
+        if let Some(member) = self
+            .lock_openings()
+            .iter_mut()
+            .find_map(|batch| batch.0.get_mut(&channel))
+        {
+            member.agreed = Some((temporary, script));
+        }
+        self.fund_complete_batches();
+    }
+
+    /// Takes a channel out of the transaction that would have funded it.
+    pub(crate) fn leave_out(&self, channel: ChannelNumber) {
+        for batch in self.lock_openings().iter_mut() {
+            batch.0.remove(&channel);
+        }
+        self.fund_complete_batches();
+    }
+
+    fn fund_complete_batches(&self) {
+        let mut complete = Vec::new();
+        self.lock_openings().retain_mut(|batch| {
+            if batch.0.values().any(|m| m.agreed.is_none()) {
+                return true;
+            }
+            complete.push(std::mem::take(batch));
+            false
+        });
+        for batch in complete.into_iter().filter(|b| !b.0.is_empty()) {
+            if let Err(fault) = self.fund(&batch) {
+                let reason = fault.to_string();
+                for channel in batch.0.keys() {
+                    self.give_up(*channel, &reason);
+                }
+            }
+        }
+    }
+
+    fn fund(&self, batch: &FundingBatch) -> Result<(), Fault> {
+        let mut outputs = Vec::new();
+        let mut channels = Vec::new();
+        for member in batch.0.values() {
+            let Some((temporary, script)) = &member.agreed else {
+                continue;
+            };
+            outputs.push(TxOut {
+                value: Amount::from_sat(member.opening.value_sat),
+                script_pubkey: script.clone(),
+            });
+            channels.push((*temporary, public_key(&member.opening.peer)?));
+        }
+        let (transaction, fee_sat) = self.wallet.fund(outputs, self.fee_rates.funding())?;
+        self.book_funding(batch, fee_sat);
+        let named: Vec<_> = channels.iter().map(|(id, peer)| (id, peer)).collect();
+        self.channels
+            .batch_funding_transaction_generated(&named, transaction.clone())
+            .map_err(|error| {
+                self.wallet.release(&transaction);
+                channel_fault(error)
+            })
+    }
+
+    /// Divides a transaction's fee among its channels; what is left over is the first one's.
+    fn book_funding(&self, batch: &FundingBatch, fee_sat: u64) {
+        let count = u64::try_from(batch.0.len()).unwrap_or(u64::MAX).max(1);
+        let mut left_over = fee_sat % count;
+        for channel in batch.0.keys() {
+            let fee_sat = fee_sat / count + std::mem::take(&mut left_over);
+            let record = ChannelRecord {
+                fee_sat,
+                splice: None,
+            };
+            self.store
+                .put(channel_key(*channel), record::write(&record));
+        }
+    }
+
+    /// What a channel's opening and splices have cost us, in sat.
+    pub(crate) fn fee_of(&self, channel: ChannelNumber) -> Result<u64, Fault> {
+        Ok(self.cost_record(channel)?.fee_sat)
+    }
+
+    fn cost_record(&self, channel: ChannelNumber) -> Result<ChannelRecord, Fault> {
+        let value = self.store.read(&channel_key(channel))?;
+        let kept: Option<ChannelRecord> = value.as_deref().map(record::read).transpose()?;
+        Ok(kept.unwrap_or_default())
+    }
+
+    /// Adds a splice's fee to its channel's costs, once. Who asked for a splice brings all the money in it and pays all of
+    /// its fee.
+    pub(crate) fn book_splice(
+        &self,
+        channel: ChannelNumber,
+        txid: Txid,
+    ) -> Result<Option<u64>, Fault> {
+        let mut record = self.cost_record(channel)?;
+        if let Some((known, fee_sat)) = record.splice
+            && known == txid.to_byte_array()
+        {
+            return Ok(Some(fee_sat));
+        }
+        let (Some(transaction), Ok(details)) =
+            (self.broadcaster.recent(&txid), self.details(channel))
+        else {
+            return Ok(None);
+        };
+        let paid: u64 = transaction.output.iter().map(|o| o.value.to_sat()).sum();
+        let spent = self.wallet.spent_sat(&transaction);
+        let is_ours = self.lock_splices().remove(&channel);
+        let brought = details.channel_value_satoshis.saturating_add(spent);
+        let fee_sat = match is_ours {
+            true => brought.saturating_sub(paid),
+            false => 0,
+        };
+        record.fee_sat = record.fee_sat.saturating_add(fee_sat);
+        record.splice = Some((txid.to_byte_array(), fee_sat));
+        self.store.put(channel_key(channel), record::write(&record));
+        Ok(Some(fee_sat))
+    }
+
+    pub(crate) fn note_id(&self, id: &ChannelId, channel: ChannelNumber) {
+        self.store.put(id_key(id), record::write(&channel.0));
+    }
+
+    /// The number of a channel that is or was funded.
+    pub(crate) fn number_of(&self, id: &ChannelId) -> Result<Option<ChannelNumber>, Fault> {
+        let value = self.store.read(&id_key(id))?;
+        let number: Option<u128> = value.as_deref().map(record::read).transpose()?;
+        Ok(number.map(ChannelNumber))
+    }
+
+    pub(crate) fn details(&self, channel: ChannelNumber) -> Result<ChannelDetails, Fault> {
+        self.channels
+            .list_channels()
+            .into_iter()
+            .find(|c| c.user_channel_id == channel.0)
+            .ok_or(Fault::UnknownChannel)
+    }
+
+    fn describe(&self, details: &ChannelDetails) -> Result<ChannelStanding, Fault> {
+        let channel = ChannelNumber(details.user_channel_id);
+        let pending = details.pending_inbound_htlcs.len() + details.pending_outbound_htlcs.len();
+        Ok(ChannelStanding {
+            channel,
+            peer: details.counterparty.node_id.serialize(),
+            value_sat: details.channel_value_satoshis,
+            balance_msat: balance_msat(details),
+            outbound_msat: details.outbound_capacity_msat,
+            inbound_msat: details.inbound_capacity_msat,
+            next_outbound_min_msat: details.next_outbound_htlc_minimum_msat,
+            next_outbound_max_msat: details.next_outbound_htlc_limit_msat,
+            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            ready: details.is_channel_ready,
+            usable: details.is_usable,
+            ours: details.is_outbound,
+            public: details.is_announced,
+            funding: details.funding_txo.map(output_of),
+            fee_sat: self.fee_of(channel)?,
+        })
+    }
+}
+
+/// What is ours in a channel. LDK tells what can be sent and received, each floored at nothing: less what its owner must
+/// leave in the channel, and less the anchors, which the channel's funder pays. At least one of them is above nothing,
+/// and says it exactly. While a splice is pending they are the lower of before and after.
+fn balance_msat(details: &ChannelDetails) -> u64 {
+    let msat = |sat: u64| sat.saturating_mul(1_000);
+    let has_anchors = details
+        .channel_type
+        .as_ref()
+        .is_some_and(|kind| kind.supports_anchors_zero_fee_htlc_tx());
+    let anchors = if has_anchors { msat(ANCHORS_SAT) } else { 0 };
+    let (ours, theirs) = match details.is_outbound {
+        true => (anchors, 0),
+        false => (0, anchors),
+    };
+    if details.outbound_capacity_msat > 0 {
+        let sent = details.pending_outbound_htlcs.iter();
+        return details
+            .outbound_capacity_msat
+            .saturating_add(msat(details.unspendable_punishment_reserve.unwrap_or(0)))
+            .saturating_add(ours)
+            .saturating_add(sent.map(|htlc| htlc.amount_msat).sum());
+    }
+    let coming = details.pending_inbound_htlcs.iter();
+    msat(details.channel_value_satoshis)
+        .saturating_sub(details.inbound_capacity_msat)
+        .saturating_sub(msat(details.counterparty.unspendable_punishment_reserve))
+        .saturating_sub(theirs)
+        .saturating_sub(coming.map(|htlc| htlc.amount_msat).sum())
+}
+
+/// The number of a channel by LDK's id, which alone is left of it once it is closed.
+fn id_key(id: &ChannelId) -> Vec<u8> {
+    [b"channel-id/".as_slice(), &id.0].concat()
+}
+
+pub(crate) fn output_of(outpoint: lightning::chain::transaction::OutPoint) -> Output {
+    Output {
+        txid: outpoint.txid.to_byte_array(),
+        index: u32::from(outpoint.index),
+    }
+}
+
+pub(crate) fn public_key(node: &NodeId) -> Result<PublicKey, Fault> {
+    PublicKey::from_slice(node).map_err(|_| Fault::BadNodeId)
+}
+
+fn channel_key(channel: ChannelNumber) -> Vec<u8> {
+    [b"channel/".as_slice(), &channel.0.to_be_bytes()].concat()
+}
+
+fn channel_fault(error: APIError) -> Fault {
+    let why = match error {
+        APIError::APIMisuseError { err }
+        | APIError::FeeRateTooHigh { err, .. }
+        | APIError::InvalidRoute { err }
+        | APIError::ChannelUnavailable { err } => err,
+        APIError::MonitorUpdateInProgress => "an earlier change is being written".to_owned(),
+        APIError::IncompatibleShutdownScript { .. } => {
+            "the peer takes no such address for the closing".to_owned()
+        }
+    };
+    Fault::Channel { why }
+}
+
+pub(crate) fn output_of_bitcoin(outpoint: bitcoin::OutPoint) -> Output {
+    Output {
+        txid: outpoint.txid.to_byte_array(),
+        index: outpoint.vout,
+    }
+}

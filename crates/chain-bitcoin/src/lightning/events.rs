@@ -1,0 +1,393 @@
+//! What LDK reports, told on, and what it asks for, done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::Amount;
+use lightning::chain::transaction::OutPoint;
+use lightning::events::{Event, FundingInfo, HTLCHandlingFailureType, PaymentPurpose, ReplayEvent};
+use lightning::ln::types::ChannelId;
+use lightning::sign::SpendableOutputDescriptor;
+use lightning::types::payment::{PaymentHash as LdkHash, PaymentPreimage};
+
+use super::channel::output_of;
+use super::invoice::InvoiceRecord;
+use super::node::Inner;
+use super::observation::{ChannelNumber, NodeId, Observation, Observed};
+use super::payment::{Unheard, failure_of};
+
+/// After an observation was dropped unacknowledged, before it is told again.
+const REPEAT_PAUSE: Duration = Duration::from_secs(1);
+/// How long what is done on chain waits for the listener, at a time.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Inner {
+    /// Tells the listener, and waits until it has kept it.
+    pub(crate) async fn tell(&self, observation: Observation) -> Result<(), Unheard> {
+        let (observed, kept) = Observed::new(observation);
+        if self.observations.send(observed).await.is_ok() && kept.await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(REPEAT_PAUSE).await;
+        Err(Unheard)
+    }
+}
+
+/// Handles one event; LDK forgets it once this is done, and repeats it after a restart before that.
+pub(crate) async fn handle(inner: Arc<Inner>, event: Event) -> Result<(), ReplayEvent> {
+    inner.dispatch(event).await.map_err(|Unheard| ReplayEvent())
+}
+
+impl Inner {
+    async fn dispatch(&self, event: Event) -> Result<(), Unheard> {
+        match event {
+            Event::PaymentClaimable { .. }
+            | Event::PaymentClaimed { .. }
+            | Event::PaymentSent { .. }
+            | Event::PaymentFailed { .. }
+            | Event::HTLCHandlingFailed { .. } => self.payment_event(event).await,
+            Event::FundingGenerationReady { .. }
+            | Event::ChannelPending { .. }
+            | Event::ChannelReady { .. }
+            | Event::ChannelClosed { .. }
+            | Event::OpenChannelRequest { .. }
+            | Event::SplicePending { .. }
+            | Event::SpliceFailed { .. }
+            | Event::DiscardFunding { .. }
+            | Event::FundingTransactionReadyForSigning { .. } => self.channel_event(event).await,
+            Event::SpendableOutputs {
+                outputs,
+                channel_id,
+            } => self.spendable(outputs, channel_id).await,
+            Event::BumpTransaction(bump) => {
+                self.bumper.handle_event(&bump);
+                Ok(())
+            }
+            // Paths of payments, probes, forwards and offers: nothing that the pool books.
+            _ => Ok(()),
+        }
+    }
+
+    async fn payment_event(&self, event: Event) -> Result<(), Unheard> {
+        match event {
+            Event::PaymentClaimable {
+                payment_hash,
+                amount_msat,
+                purpose,
+                claim_deadline,
+                ..
+            } => {
+                let deadline = claim_deadline.unwrap_or(0);
+                self.claimable(payment_hash, amount_msat, &purpose, deadline)
+                    .await
+            }
+            Event::PaymentClaimed {
+                payment_hash,
+                amount_msat,
+                ..
+            } => self.claimed(payment_hash, amount_msat).await,
+            Event::PaymentSent {
+                payment_hash,
+                payment_preimage,
+                fee_paid_msat,
+                ..
+            } => {
+                let fee_msat = fee_paid_msat.unwrap_or(0);
+                self.payment_sent(payment_hash.0, payment_preimage.0, fee_msat)
+                    .await
+            }
+            Event::PaymentFailed {
+                payment_id, reason, ..
+            } => self.payment_failed(payment_id.0, failure_of(reason)).await,
+            Event::HTLCHandlingFailed {
+                failure_type: HTLCHandlingFailureType::Receive { payment_hash },
+                ..
+            } => self.returned(payment_hash).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A payment to us is held. Ours by settlement is claimed at once; a hold invoice's waits for its owner; all else
+    /// goes back, also what pays an invoice a second time.
+    async fn claimable(
+        &self,
+        hash: LdkHash,
+        amount_msat: u64,
+        purpose: &PaymentPurpose,
+        deadline_height: u32,
+    ) -> Result<(), Unheard> {
+        let is_invoice = matches!(purpose, PaymentPurpose::Bolt11InvoicePayment { .. });
+        let record = self.record_for_event(hash).await?;
+        let Some(record) = record.filter(|r| is_invoice && !r.received) else {
+            self.channels.fail_htlc_backwards(&hash);
+            return Ok(());
+        };
+        match record.settlement {
+            Some(settlement) => {
+                let preimage = self.keys.preimage(settlement);
+                self.channels.claim_funds(PaymentPreimage(preimage));
+                Ok(())
+            }
+            None => {
+                self.tell(Observation::Claimable {
+                    hash: hash.0,
+                    payer: record.payer,
+                    amount_msat,
+                    deadline_height,
+                })
+                .await
+            }
+        }
+    }
+
+    async fn claimed(&self, hash: LdkHash, amount_msat: u64) -> Result<(), Unheard> {
+        let Some(record) = self.record_for_event(hash).await? else {
+            return Ok(());
+        };
+        self.tell(Observation::Received {
+            settlement: record.settlement,
+            payer: record.payer,
+            hash: hash.0,
+            amount_msat,
+        })
+        .await?;
+        let received = InvoiceRecord {
+            received: true,
+            ..record
+        };
+        self.put_invoice(&hash.0, &received);
+        Ok(())
+    }
+
+    /// What was sent back without ever being reported as held needs no report.
+    async fn returned(&self, hash: LdkHash) -> Result<(), Unheard> {
+        match self.record_for_event(hash).await? {
+            Some(record) if record.settlement.is_none() && !record.received => {
+                self.tell(Observation::Returned { hash: hash.0 }).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The record of an invoice of ours. A store that cannot be read keeps the event waiting.
+    async fn record_for_event(&self, hash: LdkHash) -> Result<Option<InvoiceRecord>, Unheard> {
+        match self.find_invoice(&hash.0) {
+            Ok(record) => Ok(record),
+            Err(fault) => {
+                tracing::error!(target: "lightning", %fault, "an invoice's record cannot be read");
+                tokio::time::sleep(REPEAT_PAUSE).await;
+                Err(Unheard)
+            }
+        }
+    }
+
+    async fn channel_event(&self, event: Event) -> Result<(), Unheard> {
+        match event {
+            Event::FundingGenerationReady {
+                temporary_channel_id,
+                output_script,
+                user_channel_id,
+                ..
+            } => {
+                let channel = ChannelNumber(user_channel_id);
+                self.agreed(channel, temporary_channel_id, output_script);
+                Ok(())
+            }
+            Event::ChannelPending {
+                user_channel_id,
+                counterparty_node_id,
+                funding_txo,
+                channel_id,
+                ..
+            } => {
+                let channel = ChannelNumber(user_channel_id);
+                self.note_id(&channel_id, channel);
+                let fee_sat = self.fee_of(channel).map_err(|_| Unheard)?;
+                self.tell(Observation::ChannelPending {
+                    channel,
+                    peer: counterparty_node_id.serialize(),
+                    funding: super::channel::output_of_bitcoin(funding_txo),
+                    fee_sat,
+                })
+                .await
+            }
+            Event::ChannelReady {
+                user_channel_id,
+                counterparty_node_id,
+                ..
+            } => {
+                self.tell(Observation::ChannelReady {
+                    channel: ChannelNumber(user_channel_id),
+                    peer: counterparty_node_id.serialize(),
+                })
+                .await
+            }
+            Event::ChannelClosed {
+                user_channel_id,
+                reason,
+                counterparty_node_id,
+                channel_funding_txo,
+                last_local_balance_msat,
+                ..
+            } => {
+                let channel = ChannelNumber(user_channel_id);
+                self.leave_out(channel);
+                let own_reason = self.lock_reasons().get(&channel).cloned();
+                self.tell(Observation::ChannelClosed {
+                    channel,
+                    peer: counterparty_node_id.map(|node| node.serialize()),
+                    funding: channel_funding_txo.map(output_of),
+                    balance_msat: last_local_balance_msat,
+                    reason: own_reason.unwrap_or_else(|| reason.to_string()),
+                })
+                .await?;
+                self.lock_reasons().remove(&channel);
+                Ok(())
+            }
+            Event::OpenChannelRequest {
+                temporary_channel_id,
+                counterparty_node_id,
+                ..
+            } => {
+                self.decide_inbound(temporary_channel_id, counterparty_node_id.serialize());
+                Ok(())
+            }
+            other => self.splice_event(other).await,
+        }
+    }
+
+    /// Money of a closed channel is ours. Outputs to the hot wallet's own scripts need no sweeping.
+    async fn spendable(
+        &self,
+        outputs: Vec<SpendableOutputDescriptor>,
+        channel_id: Option<ChannelId>,
+    ) -> Result<(), Unheard> {
+        let channel = channel_id.and_then(|id| self.number_of(&id).ok().flatten());
+        let places: Vec<_> = outputs.iter().map(place_and_value).collect();
+        self.sweeper
+            .track_spendable_outputs(outputs, channel_id, true, None)
+            .map_err(|()| Unheard)?;
+        let Some(channel) = channel else {
+            return Ok(());
+        };
+        for (outpoint, value, in_wallet) in places {
+            let telling = self.tell(Observation::ChannelReturned {
+                channel,
+                output: output_of(outpoint),
+                value_sat: value.to_sat(),
+                in_wallet,
+            });
+            // What has to be done on chain for other channels does not wait longer for the listener.
+            tokio::time::timeout(LISTENER_PATIENCE, telling)
+                .await
+                .unwrap_or(Err(Unheard))?;
+        }
+        Ok(())
+    }
+
+    async fn splice_event(&self, event: Event) -> Result<(), Unheard> {
+        match event {
+            Event::SplicePending {
+                user_channel_id,
+                new_funding_txo,
+                ..
+            } => {
+                let channel = ChannelNumber(user_channel_id);
+                let fee_sat = self
+                    .book_splice(channel, new_funding_txo.txid)
+                    .map_err(|_| Unheard)?;
+                self.tell(Observation::SplicePending {
+                    channel,
+                    funding: super::channel::output_of_bitcoin(new_funding_txo),
+                    fee_sat,
+                })
+                .await
+            }
+            Event::SpliceFailed {
+                user_channel_id, ..
+            } => {
+                let channel = ChannelNumber(user_channel_id);
+                self.lock_splices().remove(&channel);
+                self.tell(Observation::SpliceFailed { channel }).await
+            }
+            Event::DiscardFunding {
+                funding_info: FundingInfo::Tx { transaction },
+                ..
+            } => {
+                self.wallet.release(&transaction);
+                Ok(())
+            }
+            Event::FundingTransactionReadyForSigning {
+                channel_id,
+                counterparty_node_id,
+                unsigned_transaction,
+                ..
+            } => {
+                self.sign_splice(channel_id, counterparty_node_id, unsigned_transaction);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sign_splice(
+        &self,
+        channel: ChannelId,
+        peer: bitcoin::secp256k1::PublicKey,
+        unsigned: bitcoin::Transaction,
+    ) {
+        let signed = match self.wallet.sign_own_inputs(unsigned) {
+            Ok(signed) => signed,
+            Err(fault) => {
+                tracing::error!(target: "lightning", %fault, "the hot wallet cannot sign a splice");
+                return;
+            }
+        };
+        if let Err(error) = self
+            .channels
+            .funding_transaction_signed(&channel, &peer, signed)
+        {
+            // The peer left meanwhile: LDK asks again once it is back.
+            tracing::warn!(target: "lightning", ?error, "a splice was not signed");
+        }
+    }
+
+    /// A peer wants to open a channel to us: its money, and room for us to receive. It is taken as long as the hot
+    /// wallet can still pay for every channel to be closed by us alone.
+    fn decide_inbound(&self, temporary: ChannelId, peer: NodeId) {
+        let Ok(key) = super::channel::public_key(&peer) else {
+            return;
+        };
+        let channels = self.channels.list_channels().len();
+        let outcome = match self.accepts_channels && self.reserve_covers(channels + 1) {
+            true => {
+                let number = self.draw_channel_number();
+                self.channels
+                    .accept_inbound_channel(&temporary, &key, number.0, None)
+            }
+            false => self.channels.force_close_broadcasting_latest_txn(
+                &temporary,
+                &key,
+                "no channel can be taken now".to_owned(),
+            ),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(target: "lightning", ?error, "a channel that a peer asked for came to nothing");
+        }
+    }
+}
+
+/// Where it is, how much, and whether that is in the hot wallet.
+fn place_and_value(descriptor: &SpendableOutputDescriptor) -> (OutPoint, Amount, bool) {
+    match descriptor {
+        SpendableOutputDescriptor::StaticOutput {
+            outpoint, output, ..
+        } => (*outpoint, output.value, true),
+        SpendableOutputDescriptor::DelayedPaymentOutput(delayed) => {
+            (delayed.outpoint, delayed.output.value, false)
+        }
+        SpendableOutputDescriptor::StaticPaymentOutput(payment) => {
+            (payment.outpoint, payment.output.value, false)
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The Lightning node, on rust-lightning.
+//!
+//! Requests are answered at once, as a rule; what comes of them is an [`Observation`]. LDK keeps each event until its
+//! observation is acknowledged, so that the listener can put it into a journal first.
+//!
+//! The [writer](cycle) makes all that waits durable with one sync, channels and monitors in one transaction, before any
+//! message that depends on it leaves. So a kill at any moment loses nothing that a peer has seen.
+
+pub mod bench;
+mod chain;
+mod channel;
+mod cycle;
+mod events;
+mod invoice;
+mod keys;
+mod node;
+mod observation;
+mod payment;
+mod peers;
+mod persist;
+mod record;
+mod settings;
+mod start;
+mod store;
+mod sweep;
+mod tasks;
+mod types;
+mod wallet;
+
+pub use channel::{ChannelStanding, Closing, Opening};
+pub use invoice::{FINAL_CLTV_MIN, InvoiceTerms, InvoiceView, read_invoice};
+pub use keys::Seed;
+pub use node::LightningNode;
+pub use observation::{
+    ChannelNumber, NodeId, Observation, Observations, Observed, Output, PaymentFailure, PaymentHash,
+};
+pub use payment::{PaymentStanding, PaymentTerms};
+pub use settings::{LightningSettings, PAYMENT_SLOTS_MAX};
+pub use wallet::HotWallet;

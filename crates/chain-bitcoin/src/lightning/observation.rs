@@ -1,0 +1,199 @@
+//! What the node reports, each with an acknowledgement.
+
+use tokio::sync::{mpsc, oneshot};
+
+/// How many observations may wait for the listener. LDK keeps the rest.
+pub(crate) const OBSERVATIONS_MAX: usize = 64;
+
+/// Who somebody is on Lightning: a compressed public key.
+pub type NodeId = [u8; 33];
+
+/// The SHA-256 that a payment is locked by.
+pub type PaymentHash = [u8; 32];
+
+/// A channel, by the number that its opener on our side gave it, or that we drew for one that a peer opened.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChannelNumber(pub u128);
+
+/// A transaction output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Output {
+    /// The transaction's id, in the byte order of the chain.
+    pub txid: [u8; 32],
+    /// Which of its outputs.
+    pub index: u32,
+}
+
+/// What happened.
+///
+/// Each comes at least once: again after a restart, until it was acknowledged and that was written. A capacity alone
+/// waits for nobody: the next one says all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Observation {
+    /// A payment is ours for good.
+    Received {
+        /// The settlement whose invoice was paid; none for a hold invoice that was claimed.
+        settlement: Option<[u8; 16]>,
+        /// As given when the invoice was made.
+        payer: u64,
+        /// What locked it.
+        hash: PaymentHash,
+        /// What came, in msat.
+        amount_msat: u64,
+    },
+    /// A payment to a hold invoice is held for us, to be claimed or failed.
+    Claimable {
+        /// What locks it.
+        hash: PaymentHash,
+        /// As given when the invoice was made.
+        payer: u64,
+        /// What is held, in msat.
+        amount_msat: u64,
+        /// The height from which on it is failed back unless it was claimed.
+        deadline_height: u32,
+    },
+    /// A payment that was held for us went back to its payer.
+    Returned {
+        /// What locked it.
+        hash: PaymentHash,
+    },
+    /// Our payment arrived.
+    Sent {
+        /// What locked it.
+        hash: PaymentHash,
+        /// The proof.
+        preimage: [u8; 32],
+        /// What routing cost, in msat.
+        fee_msat: u64,
+    },
+    /// Our payment failed for certain: no part of it is under way, and none can arrive any more.
+    Failed {
+        /// What would have locked it.
+        hash: PaymentHash,
+        /// Why.
+        reason: PaymentFailure,
+    },
+    /// A channel's funding transaction is signed and on its way to the chain.
+    ChannelPending {
+        /// The channel.
+        channel: ChannelNumber,
+        /// Its other end.
+        peer: NodeId,
+        /// Where its money is.
+        funding: Output,
+        /// This channel's part of what the funding transaction paid to miners, in sat; 0 when the peer funds it.
+        fee_sat: u64,
+    },
+    /// A channel can be paid through; again after each splice.
+    ChannelReady {
+        /// The channel.
+        channel: ChannelNumber,
+        /// Its other end.
+        peer: NodeId,
+    },
+    /// A channel takes no more payments, or never came to be.
+    ChannelClosed {
+        /// The channel.
+        channel: ChannelNumber,
+        /// Its other end, where it is known.
+        peer: Option<NodeId>,
+        /// Where its money was; none when it was never funded.
+        funding: Option<Output>,
+        /// What was ours in it, in msat, payments under way not counted, before fees of the closing.
+        balance_msat: Option<u64>,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Money of a closed channel is on chain, under keys of ours alone. What of the channel's balance does not come back
+    /// so was paid to miners.
+    ChannelReturned {
+        /// The channel.
+        channel: ChannelNumber,
+        /// Where it is now.
+        output: Output,
+        /// How much, in sat.
+        value_sat: u64,
+        /// Whether it is in the hot wallet; else it is swept there, less that transaction's fee.
+        in_wallet: bool,
+    },
+    /// Both ends agreed on a splice; its transaction is on its way to the chain.
+    SplicePending {
+        /// The channel.
+        channel: ChannelNumber,
+        /// Where its money will be.
+        funding: Output,
+        /// What the splice pays to miners, in sat, all of it ours when we asked for it and none when the peer did; not
+        /// known when the node was killed between the splice and this.
+        fee_sat: Option<u64>,
+    },
+    /// A splice came to nothing; the channel is as it was.
+    SpliceFailed {
+        /// The channel.
+        channel: ChannelNumber,
+    },
+    /// What can be paid to and received from a peer has changed.
+    Capacity {
+        /// The peer.
+        peer: NodeId,
+        /// Over all its usable channels, what we can send, in msat.
+        outbound_msat: u64,
+        /// Over all its usable channels, what we can receive, in msat.
+        inbound_msat: u64,
+    },
+}
+
+/// Why a payment failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PaymentFailure {
+    /// The payee said no.
+    Refused,
+    /// No way to the payee has room for it now.
+    NoRoute,
+    /// All that was tried until the time was up failed.
+    TimeUp,
+    /// The invoice has expired.
+    InvoiceExpired,
+    /// It never left: the node stopped before.
+    NeverLeft,
+    /// The invoice asks for what this node does not know, or something unforeseen happened.
+    Other,
+}
+
+/// An observation, and the means to say that it is kept.
+#[derive(Debug)]
+pub struct Observed {
+    /// What happened.
+    pub observation: Observation,
+    kept: oneshot::Sender<()>,
+}
+
+impl Observed {
+    pub(crate) fn new(observation: Observation) -> (Self, oneshot::Receiver<()>) {
+        let (kept, wait) = oneshot::channel();
+        (Self { observation, kept }, wait)
+    }
+
+    /// Says that the observation is on stable storage with its listener. One that is dropped without comes again.
+    pub fn acknowledge(self) {
+        // A node that has stopped does not wait any more, and tells it again after its next start.
+        let _not_waited_for = self.kept.send(());
+    }
+}
+
+/// All that is observed, in order.
+#[derive(Debug)]
+pub struct Observations(pub(crate) mpsc::Receiver<Observed>);
+
+impl Observations {
+    /// The next one; none once the node has stopped.
+    pub async fn next(&mut self) -> Option<Observed> {
+        self.0.recv().await
+    }
+
+    /// Acknowledges whatever comes, for as long as the node runs: for a node that nobody keeps books of.
+    pub async fn acknowledge_all(mut self) {
+        while let Some(observed) = self.next().await {
+            observed.acknowledge();
+        }
+    }
+}

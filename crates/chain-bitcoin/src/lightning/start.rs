@@ -1,0 +1,478 @@
+//! Reads what the store holds, brings it up to the chain's tip, and sets it in motion.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bitcoin::BlockHash;
+use lightning::chain::channelmonitor::{ChannelMonitor, ChannelMonitorUpdate};
+use lightning::chain::{BestBlock, Listen};
+use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
+use lightning::io::Cursor;
+use lightning::ln::channelmanager::{ChainParameters, ChannelManagerReadArgs};
+use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
+use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
+use lightning::routing::scoring::{
+    ProbabilisticScorer, ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters,
+};
+use lightning::sign::{EntropySource, InMemorySigner, NodeSigner};
+use lightning::util::ser::{Readable, ReadableArgs};
+use lightning_block_sync::UnboundedCache;
+use lightning_block_sync::init::{synchronize_listeners, validate_best_block_header};
+use lightning_block_sync::poll::ValidatedBlockHeader;
+use tokio::sync::{mpsc, watch};
+
+use super::chain::{Broadcaster, FeeRates};
+use super::cycle::{self, MANAGER, Wake};
+use super::keys::Keys;
+use super::node::{Inner, Locks};
+use super::observation::{OBSERVATIONS_MAX, Observations};
+use super::persist::{MONITORS, Persister, UPDATES};
+use super::settings::LightningSettings;
+use super::store::Store;
+use super::sweep::{SWEEPER, SweeperStore};
+use super::tasks;
+use super::types::{Channels, Graph, Log, MessageRoutes, Monitors, Peers, Routes, Scorer, Sweeper};
+use super::wallet::HotWallet;
+use crate::Fault;
+use crate::bitcoind::Bitcoind;
+
+type Monitor = ChannelMonitor<InMemorySigner>;
+type Started = (Arc<Inner>, Observations, std::thread::JoinHandle<()>);
+
+pub(crate) const GRAPH: &[u8] = b"graph";
+pub(crate) const SCORER: &[u8] = b"scorer";
+const NETWORK: &[u8] = b"network";
+
+/// What all parts share, made before there are any channels.
+struct Ground {
+    store: Arc<Store>,
+    keys: Arc<Keys>,
+    fee_rates: Arc<FeeRates>,
+    broadcaster: Arc<Broadcaster>,
+    log: Arc<Log>,
+    wallet: Arc<dyn HotWallet>,
+    graph: Arc<Graph>,
+    scorer: Arc<RwLock<Scorer>>,
+    persister: Arc<Persister>,
+    monitors: Arc<Monitors>,
+}
+
+pub(crate) async fn start(
+    settings: LightningSettings,
+    bitcoind: Arc<Bitcoind>,
+    wallet: Arc<dyn HotWallet>,
+) -> Result<Started, Fault> {
+    let listener = match settings.listen {
+        Some(address) => Some(super::peers::listen(address).await?),
+        None => None,
+    };
+    let wake = Arc::new(Wake::default());
+    let store = open_store(&settings, &wake)?;
+    let kept = read_monitors(&store)?;
+    let ground = Ground::new(&settings, &bitcoind, store, wallet, &kept.updates).await?;
+    let monitors = ground.revive(kept)?;
+    let tip = validate_best_block_header(&*bitcoind)
+        .await
+        .map_err(block_fault)?;
+    let (channels, channels_block) = ground.channels(&settings, &monitors, &tip)?;
+    let (sweeper, sweeper_block) = ground.sweeper(&tip)?;
+    let mut cache = UnboundedCache::new();
+    let tip = ground
+        .catch_up(
+            &settings,
+            &bitcoind,
+            &mut cache,
+            monitors,
+            [
+                (channels_block, &*channels as &(dyn Listen + Send + Sync)),
+                (sweeper_block, &*sweeper),
+            ],
+        )
+        .await?;
+    let (inner, observations) = ground.assemble(settings, bitcoind, wake, channels, sweeper);
+    let writer = set_in_motion(&inner, listener, cache, tip)?;
+    Ok((inner, observations, writer))
+}
+
+fn open_store(settings: &LightningSettings, wake: &Arc<Wake>) -> Result<Arc<Store>, Fault> {
+    std::fs::create_dir_all(&settings.folder).map_err(|error| Fault::Store {
+        detail: format!("{}: {error}", settings.folder.display()),
+    })?;
+    let ring = {
+        let wake = Arc::clone(wake);
+        Box::new(move || wake.ring())
+    };
+    let store = Store::open(&settings.folder.join("lightning.redb"), ring)?;
+    let network = settings.network.to_string();
+    match store.read(NETWORK)? {
+        Some(found) if found != network.as_bytes() => {
+            return Err(Fault::WrongNetwork {
+                expected: network,
+                found: String::from_utf8_lossy(&found).into_owned(),
+            });
+        }
+        Some(_) => {}
+        None => store.put(NETWORK.to_vec(), network.into_bytes()),
+    }
+    Ok(Arc::new(store))
+}
+
+/// Monitors as they lie in the store, and the updates that came after each.
+struct Kept {
+    monitors: Vec<Vec<u8>>,
+    /// By the monitor's name, in order.
+    changes: BTreeMap<String, Vec<Vec<u8>>>,
+    names: Vec<String>,
+    updates: BTreeMap<String, Vec<u64>>,
+}
+
+fn read_monitors(store: &Store) -> Result<Kept, Fault> {
+    let mut kept = Kept {
+        monitors: Vec::new(),
+        changes: BTreeMap::new(),
+        names: Vec::new(),
+        updates: BTreeMap::new(),
+    };
+    for (name, value) in store.written_under(MONITORS)? {
+        kept.names.push(text(name)?);
+        kept.monitors.push(value);
+    }
+    for (mut key, value) in store.written_under(UPDATES)? {
+        // The name, a slash, and the update's number in 8 bytes.
+        let number = key.split_off(key.len().saturating_sub(8));
+        key.pop();
+        let number: [u8; 8] = number.try_into().map_err(|_| damaged("an update's key"))?;
+        let name = text(key)?;
+        kept.changes.entry(name.clone()).or_default().push(value);
+        let numbers = kept.updates.entry(name).or_default();
+        numbers.push(u64::from_be_bytes(number));
+    }
+    Ok(kept)
+}
+
+impl Ground {
+    async fn new(
+        settings: &LightningSettings,
+        bitcoind: &Arc<Bitcoind>,
+        store: Arc<Store>,
+        wallet: Arc<dyn HotWallet>,
+        updates: &BTreeMap<String, Vec<u64>>,
+    ) -> Result<Self, Fault> {
+        let log = Arc::new(Log);
+        let fee_rates = Arc::new(FeeRates::start(bitcoind).await?);
+        let broadcaster = Arc::new(Broadcaster::start(Arc::clone(bitcoind)));
+        let keys = Arc::new(Keys::new(&settings.seed, Arc::clone(&wallet)));
+        let graph = Arc::new(read_graph(settings, &store, &log)?);
+        let scorer = Arc::new(RwLock::new(read_scorer(&store, &graph, &log)?));
+        let persister = Arc::new(Persister::new(Arc::clone(&store), updates.clone()));
+        let monitors = Arc::new(Monitors::new(
+            None,
+            Arc::clone(&broadcaster),
+            Arc::clone(&log),
+            Arc::clone(&fee_rates),
+            Arc::clone(&persister),
+            Arc::clone(&keys),
+            keys.get_peer_storage_key(),
+        ));
+        Ok(Self {
+            store,
+            keys,
+            fee_rates,
+            broadcaster,
+            log,
+            wallet,
+            graph,
+            scorer,
+            persister,
+            monitors,
+        })
+    }
+
+    /// Reads the monitors, and applies to each the updates that came after it was written whole.
+    fn revive(&self, kept: Kept) -> Result<Vec<(BlockHash, Monitor)>, Fault> {
+        let mut revived = Vec::new();
+        for (name, bytes) in kept.names.iter().zip(&kept.monitors) {
+            let (block, monitor) =
+                <(BlockHash, Monitor)>::read(&mut Cursor::new(bytes), (&*self.keys, &*self.keys))
+                    .map_err(|_| damaged("a channel's monitor"))?;
+            for update in kept.changes.get(name).into_iter().flatten() {
+                let update = ChannelMonitorUpdate::read(&mut Cursor::new(update))
+                    .map_err(|_| damaged("a monitor's update"))?;
+                monitor
+                    .update_monitor(&update, &self.broadcaster, &self.fee_rates, &self.log)
+                    .map_err(|()| damaged("a monitor's update"))?;
+            }
+            revived.push((block, monitor));
+        }
+        Ok(revived)
+    }
+
+    /// The channel manager, read or new, and the block that it stands at.
+    fn channels(
+        &self,
+        settings: &LightningSettings,
+        monitors: &[(BlockHash, Monitor)],
+        tip: &ValidatedBlockHeader,
+    ) -> Result<(Arc<Channels>, BlockHash), Fault> {
+        let routes = Arc::new(Routes::new(
+            Arc::clone(&self.graph),
+            Arc::clone(&self.log),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.scorer),
+            ProbabilisticScoringFeeParameters::default(),
+        ));
+        let message_routes = Arc::new(MessageRoutes::new(
+            Arc::clone(&self.graph),
+            Arc::clone(&self.keys),
+        ));
+        let Some(bytes) = self.store.read(MANAGER)? else {
+            let channels = Channels::new(
+                Arc::clone(&self.fee_rates),
+                Arc::clone(&self.monitors),
+                Arc::clone(&self.broadcaster),
+                routes,
+                message_routes,
+                Arc::clone(&self.log),
+                Arc::clone(&self.keys),
+                Arc::clone(&self.keys),
+                Arc::clone(&self.keys),
+                settings.for_ldk(),
+                ChainParameters {
+                    network: settings.network,
+                    best_block: best_block(tip),
+                },
+                now_s(),
+            );
+            return Ok((Arc::new(channels), tip.header.block_hash()));
+        };
+        let arguments = ChannelManagerReadArgs::new(
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.fee_rates),
+            Arc::clone(&self.monitors),
+            Arc::clone(&self.broadcaster),
+            routes,
+            message_routes,
+            Arc::clone(&self.log),
+            settings.for_ldk(),
+            monitors.iter().map(|(_, monitor)| monitor).collect(),
+        );
+        let (block, channels) = <(BlockHash, Channels)>::read(&mut Cursor::new(bytes), arguments)
+            .map_err(|error| Fault::Store {
+            detail: format!("the channels cannot be read ({error:?}); is it the right seed?"),
+        })?;
+        Ok((Arc::new(channels), block))
+    }
+
+    fn sweeper(&self, tip: &ValidatedBlockHeader) -> Result<(Arc<Sweeper>, BlockHash), Fault> {
+        let store = Arc::new(SweeperStore(Arc::clone(&self.store)));
+        let Some(bytes) = self.store.read(SWEEPER)? else {
+            let sweeper = Sweeper::new(
+                best_block(tip),
+                Arc::clone(&self.broadcaster),
+                Arc::clone(&self.fee_rates),
+                None,
+                Arc::clone(&self.keys),
+                Arc::clone(&self.keys),
+                store,
+                Arc::clone(&self.log),
+            );
+            return Ok((Arc::new(sweeper), tip.header.block_hash()));
+        };
+        let arguments = (
+            Arc::clone(&self.broadcaster),
+            Arc::clone(&self.fee_rates),
+            None,
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            store,
+            Arc::clone(&self.log),
+        );
+        let (block, sweeper) = <(BestBlock, Sweeper)>::read(&mut Cursor::new(bytes), arguments)
+            .map_err(|_| damaged("the sweeper"))?;
+        Ok((Arc::new(sweeper), block.block_hash))
+    }
+
+    /// Reads to all parts the blocks that each has missed, and puts the monitors in their place.
+    async fn catch_up<'a>(
+        &'a self,
+        settings: &LightningSettings,
+        bitcoind: &Bitcoind,
+        cache: &mut UnboundedCache,
+        monitors: Vec<(BlockHash, Monitor)>,
+        others: [(BlockHash, &'a (dyn Listen + Send + Sync)); 2],
+    ) -> Result<ValidatedBlockHeader, Fault> {
+        let monitors: Vec<_> = monitors
+            .into_iter()
+            .map(|(block, monitor)| {
+                let listener = (
+                    monitor,
+                    Arc::clone(&self.broadcaster),
+                    Arc::clone(&self.fee_rates),
+                    Arc::clone(&self.log),
+                );
+                (block, listener)
+            })
+            .collect();
+        let tip = {
+            let mut listeners: Vec<(BlockHash, &(dyn Listen + Send + Sync))> = others.to_vec();
+            listeners.extend(
+                monitors
+                    .iter()
+                    .map(|(block, listener)| (*block, listener as &(dyn Listen + Send + Sync))),
+            );
+            synchronize_listeners(bitcoind, settings.network, cache, listeners)
+                .await
+                .map_err(block_fault)?
+        };
+        for (_, (monitor, ..)) in monitors {
+            let channel = monitor.channel_id();
+            self.monitors
+                .load_existing_monitor(channel, monitor)
+                .map_err(|()| damaged("a channel's monitor"))?;
+        }
+        Ok(tip)
+    }
+
+    fn assemble(
+        self,
+        settings: LightningSettings,
+        bitcoind: Arc<Bitcoind>,
+        wake: Arc<Wake>,
+        channels: Arc<Channels>,
+        sweeper: Arc<Sweeper>,
+    ) -> (Arc<Inner>, Observations) {
+        let gossip = Arc::new(P2PGossipSync::new(
+            Arc::clone(&self.graph),
+            None,
+            Arc::clone(&self.log),
+        ));
+        let handlers = MessageHandler {
+            chan_handler: Arc::clone(&channels),
+            route_handler: gossip,
+            onion_message_handler: Arc::new(IgnoringMessageHandler {}),
+            custom_message_handler: Arc::new(IgnoringMessageHandler {}),
+            send_only_message_handler: Arc::clone(&self.monitors),
+        };
+        let peers = Arc::new(Peers::new(
+            handlers,
+            now_s(),
+            &self.keys.get_secure_random_bytes(),
+            Arc::clone(&self.log),
+            Arc::clone(&self.keys),
+        ));
+        let bumper = BumpTransactionEventHandlerSync::new(
+            Arc::clone(&self.broadcaster),
+            Arc::new(WalletSync::new(
+                Arc::clone(&self.wallet),
+                Arc::clone(&self.log),
+            )),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.log),
+        );
+        let (sender, receiver) = mpsc::channel(OBSERVATIONS_MAX);
+        let inner = Arc::new_cyclic(|me| Inner {
+            me: me.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            network: settings.network,
+            alias: settings.alias,
+            announced: settings.announced,
+            accepts_channels: settings.accepts_channels,
+            reserve_sat: settings.reserve_sat,
+            poll: settings.poll,
+            store: self.store,
+            keys: self.keys,
+            wallet: self.wallet,
+            bitcoind,
+            fee_rates: self.fee_rates,
+            broadcaster: self.broadcaster,
+            channels,
+            monitors: self.monitors,
+            persister: self.persister,
+            peers,
+            graph: self.graph,
+            scorer: self.scorer,
+            sweeper,
+            bumper,
+            observations: sender,
+            wake,
+            channel_events: tokio::sync::Notify::new(),
+            monitor_events: tokio::sync::Notify::new(),
+            ended: watch::channel(false).0,
+            locks: Locks::default(),
+        });
+        (inner, Observations(receiver))
+    }
+}
+
+fn set_in_motion(
+    inner: &Arc<Inner>,
+    listener: Option<tokio::net::TcpListener>,
+    cache: UnboundedCache,
+    tip: ValidatedBlockHeader,
+) -> Result<std::thread::JoinHandle<()>, Fault> {
+    tasks::spawn_all(inner, listener, cache, tip)?;
+    let writer = Arc::clone(inner);
+    std::thread::Builder::new()
+        .name("lightning-writer".to_owned())
+        .spawn(move || {
+            let wake = Arc::clone(&writer.wake);
+            cycle::run(&writer, &wake);
+        })
+        .map_err(|error| Fault::Store {
+            detail: format!("no thread can be had: {error}"),
+        })
+}
+
+fn read_graph(settings: &LightningSettings, store: &Store, log: &Arc<Log>) -> Result<Graph, Fault> {
+    match store.read(GRAPH)? {
+        Some(bytes) => NetworkGraph::read(&mut Cursor::new(bytes), Arc::clone(log))
+            .map_err(|_| damaged("the view of the network")),
+        None => Ok(NetworkGraph::new(settings.network, Arc::clone(log))),
+    }
+}
+
+fn read_scorer(store: &Store, graph: &Arc<Graph>, log: &Arc<Log>) -> Result<Scorer, Fault> {
+    let decay = ProbabilisticScoringDecayParameters::default();
+    let (graph, log) = (Arc::clone(graph), Arc::clone(log));
+    match store.read(SCORER)? {
+        Some(bytes) => ProbabilisticScorer::read(&mut Cursor::new(bytes), (decay, graph, log))
+            .map_err(|_| damaged("what is known of ways")),
+        None => Ok(ProbabilisticScorer::new(decay, graph, log)),
+    }
+}
+
+fn best_block(tip: &ValidatedBlockHeader) -> BestBlock {
+    BestBlock::new(tip.header.block_hash(), tip.height)
+}
+
+fn now_s() -> u32 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(bytes).map_err(|_| damaged("a monitor's name"))
+}
+
+fn damaged(what: &str) -> Fault {
+    Fault::Store {
+        detail: format!(
+            "{what} cannot be read; restore the folder from a backup made while the node was stopped"
+        ),
+    }
+}
+
+pub(crate) fn block_fault(error: lightning_block_sync::BlockSourceError) -> Fault {
+    match error.into_inner().downcast::<Fault>() {
+        Ok(fault) => *fault,
+        Err(other) => Fault::Nonsense {
+            method: "getblock",
+            what: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,234 @@
+//! The simplest hot wallet: one key, whose outputs are looked for in each block.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bitcoin::hashes::Hash;
+use bitcoin::key::CompressedPublicKey;
+use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use bitcoin::{
+    Address, Amount, KnownHrp, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
+    Witness, absolute, ecdsa, transaction,
+};
+use forebay_chain_bitcoin::Fault;
+use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::lightning::HotWallet;
+use lightning::events::bump_transaction::Utxo;
+use lightning::events::bump_transaction::sync::WalletSourceSync;
+use lightning::ln::funding::FundingTxInput;
+
+/// What each transaction pays to miners, in sat: generous where nobody bids.
+const FEE_SAT: u64 = 2_000;
+
+/// The wallet. All its coins are of one script.
+pub(crate) struct TestCoins {
+    key: SecretKey,
+    coins: Mutex<BTreeMap<OutPoint, Coin>>,
+}
+
+struct Coin {
+    parent: Transaction,
+    set_aside: bool,
+}
+
+impl TestCoins {
+    /// Starts looking at the chain from its first block.
+    pub(crate) fn start(key: [u8; 32], bitcoind: Arc<Bitcoind>) -> Arc<Self> {
+        let wallet = Arc::new(Self {
+            key: SecretKey::from_slice(&key).expect("it is below the order of the group"),
+            coins: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&wallet);
+        tokio::spawn(async move {
+            let mut height = 1;
+            while let Some(wallet) = weak.upgrade() {
+                while let Ok(Some(hash)) = bitcoind.block_hash(height).await {
+                    let Ok(block) = bitcoind.block(hash).await else {
+                        break;
+                    };
+                    block.txdata.iter().for_each(|t| wallet.see(t));
+                    height += 1;
+                }
+                drop(wallet);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        wallet
+    }
+
+    /// Where it is paid.
+    pub(crate) fn address(&self) -> Address {
+        Address::p2wpkh(&self.public_key(), KnownHrp::Regtest)
+    }
+
+    fn public_key(&self) -> CompressedPublicKey {
+        CompressedPublicKey(self.key.public_key(&Secp256k1::new()))
+    }
+
+    fn see(&self, transaction: &Transaction) {
+        let script = self.address().script_pubkey();
+        let txid = transaction.compute_txid();
+        let mut coins = self.lock();
+        for input in &transaction.input {
+            coins.remove(&input.previous_output);
+        }
+        for (vout, output) in (0u32..).zip(&transaction.output) {
+            if output.script_pubkey == script {
+                let coin = Coin {
+                    parent: transaction.clone(),
+                    set_aside: false,
+                };
+                coins.insert(OutPoint { txid, vout }, coin);
+            }
+        }
+    }
+
+    /// Coins of at least this value together, with it; set aside if so told.
+    fn pick(&self, needed_sat: u64, set_aside: bool) -> Result<(Vec<OutPoint>, u64), Fault> {
+        let mut coins = self.lock();
+        let (mut picked, mut have) = (Vec::new(), 0);
+        for (place, coin) in coins.iter().filter(|(_, coin)| !coin.set_aside) {
+            if have < needed_sat {
+                have += coin.output(place).value.to_sat();
+                picked.push(*place);
+            }
+        }
+        if have < needed_sat {
+            return Err(Fault::NotEnoughCoins {
+                needed: Amount::from_sat(needed_sat),
+                have: Amount::from_sat(have),
+            });
+        }
+        for place in &picked {
+            if let Some(coin) = coins.get_mut(place) {
+                coin.set_aside = set_aside;
+            }
+        }
+        Ok((picked, have))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<OutPoint, Coin>> {
+        self.coins.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl Coin {
+    fn output(&self, place: &OutPoint) -> &TxOut {
+        &self.parent.output[place.vout as usize]
+    }
+}
+
+impl HotWallet for TestCoins {
+    fn script(&self) -> Result<ScriptBuf, Fault> {
+        Ok(self.address().script_pubkey())
+    }
+
+    fn spendable_sat(&self) -> u64 {
+        let coins = self.lock();
+        coins
+            .iter()
+            .filter(|(_, coin)| !coin.set_aside)
+            .map(|(place, coin)| coin.output(place).value.to_sat())
+            .sum()
+    }
+
+    fn fund(&self, mut outputs: Vec<TxOut>, _rate: u32) -> Result<(Transaction, u64), Fault> {
+        let paid: u64 = outputs.iter().map(|output| output.value.to_sat()).sum();
+        let (places, have) = self.pick(paid + 2 * FEE_SAT, true)?;
+        outputs.push(TxOut {
+            value: Amount::from_sat(have - paid - FEE_SAT),
+            script_pubkey: self.script()?,
+        });
+        let input = places
+            .into_iter()
+            .map(|previous_output| TxIn {
+                previous_output,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+                witness: Witness::new(),
+            })
+            .collect();
+        let unsigned = Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input,
+            output: outputs,
+        };
+        Ok((self.sign_own_inputs(unsigned)?, FEE_SAT))
+    }
+
+    fn release(&self, transaction: &Transaction) {
+        let mut coins = self.lock();
+        for input in &transaction.input {
+            if let Some(coin) = coins.get_mut(&input.previous_output) {
+                coin.set_aside = false;
+            }
+        }
+    }
+
+    fn splice_inputs(&self, value_sat: u64, _rate: u32) -> Result<Vec<FundingTxInput>, Fault> {
+        let (places, _) = self.pick(value_sat + 2 * FEE_SAT, false)?;
+        let coins = self.lock();
+        Ok(places
+            .iter()
+            .filter_map(|place| {
+                FundingTxInput::new_p2wpkh(coins[place].parent.clone(), place.vout).ok()
+            })
+            .collect())
+    }
+
+    fn spent_sat(&self, transaction: &Transaction) -> u64 {
+        let coins = self.lock();
+        let places = transaction.input.iter().map(|input| input.previous_output);
+        places
+            .filter_map(|place| Some(coins.get(&place)?.output(&place).value.to_sat()))
+            .sum()
+    }
+
+    fn sign_own_inputs(&self, mut transaction: Transaction) -> Result<Transaction, Fault> {
+        let coins = self.lock();
+        let own: Vec<_> = (0..)
+            .zip(&transaction.input)
+            .filter_map(|(number, input)| {
+                let coin = coins.get(&input.previous_output)?;
+                Some((number, coin.output(&input.previous_output).clone()))
+            })
+            .collect();
+        for (number, coin) in own {
+            let kind = EcdsaSighashType::All;
+            let hash = SighashCache::new(&transaction)
+                .p2wpkh_signature_hash(number, &coin.script_pubkey, coin.value, kind)
+                .expect("the coin is P2WPKH and the transaction has the input");
+            let message = Message::from_digest(hash.to_byte_array());
+            let signature = ecdsa::Signature {
+                signature: Secp256k1::new().sign_ecdsa(&message, &self.key),
+                sighash_type: kind,
+            };
+            transaction.input[number].witness = Witness::p2wpkh(&signature, &self.public_key().0);
+        }
+        Ok(transaction)
+    }
+}
+
+impl WalletSourceSync for TestCoins {
+    fn list_confirmed_utxos(&self) -> Result<Vec<Utxo>, ()> {
+        let hash = self.public_key().wpubkey_hash();
+        let coins = self.lock();
+        Ok(coins
+            .iter()
+            .filter(|(_, coin)| !coin.set_aside)
+            .map(|(place, coin)| Utxo::new_v0_p2wpkh(*place, coin.output(place).value, &hash))
+            .collect())
+    }
+
+    fn get_change_script(&self) -> Result<ScriptBuf, ()> {
+        Ok(self.address().script_pubkey())
+    }
+
+    fn sign_psbt(&self, psbt: Psbt) -> Result<Transaction, ()> {
+        let transaction = psbt.extract_tx_unchecked_fee_rate();
+        self.sign_own_inputs(transaction).map_err(|_| ())
+    }
+}

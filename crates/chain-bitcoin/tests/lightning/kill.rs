@@ -1,0 +1,275 @@
+//! A node of ours that is killed, again and again, with payments under way in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use ldk_node::payment::{PaymentDirection, PaymentStatus};
+
+use crate::world::{Theirs, World, hash_of, until};
+
+/// Kills while the channel is being opened.
+const OPENING_KILLS: u32 = 5;
+/// Kills with payments under way.
+const ROUNDS: u32 = 12;
+const PAYMENTS_A_ROUND: u32 = 8;
+const CHANNEL_SAT: u64 = 2_000_000;
+
+#[test]
+fn a_node_killed_at_any_moment_pays_nothing_twice_and_loses_nothing() {
+    let world = World::new();
+    let theirs = world.theirs("theirs");
+    let mut run = Run::new(&world, &theirs);
+    run.open();
+    for round in 0..ROUNDS {
+        run.payments(round);
+        // From before the first write to after most payments have arrived.
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 23 % 260));
+        run.kill_and_start();
+    }
+    run.finish();
+    run.check();
+}
+
+struct Run<'a> {
+    world: &'a World,
+    theirs: &'a Theirs,
+    process: Process,
+    folder: PathBuf,
+    /// Invoices that we pay, by hash.
+    outgoing: BTreeMap<[u8; 32], (String, u64)>,
+    /// Invoices that they pay, by hash.
+    incoming: BTreeMap<[u8; 32], u64>,
+}
+
+impl<'a> Run<'a> {
+    fn new(world: &'a World, theirs: &'a Theirs) -> Self {
+        let folder = world.folder.path().join("killed");
+        let process = Process::start(&folder, world.regtest.port());
+        Self {
+            world,
+            theirs,
+            process,
+            folder,
+            outgoing: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+        }
+    }
+
+    fn open(&mut self) {
+        let address = self.process.ask("address");
+        let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> =
+            address.parse().expect("an address");
+        self.world.pay(&address.assume_checked(), 2 * CHANNEL_SAT);
+        self.world.mine(1);
+        until("the coins are seen", || self.process.ask("coins") != "0");
+        self.connect();
+        let peer = hex(&self.theirs.id());
+        let line = format!("open {peer} {CHANNEL_SAT}");
+        for time in 0..OPENING_KILLS {
+            assert_eq!(self.process.ask(&line), "done");
+            std::thread::sleep(Duration::from_millis(u64::from(time) * 17));
+            self.kill_and_start();
+            until("the coins are seen", || self.process.ask("coins") != "0");
+        }
+        // One that is there already is left as it is.
+        assert_eq!(self.process.ask(&line), "done");
+        until("the funding is in the mempool", || self.mempool() > 0);
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(self.mempool(), 1, "one channel was funded, once");
+        self.world.settle(self.theirs);
+        self.usable();
+    }
+
+    fn mempool(&self) -> usize {
+        let client = self.world.regtest.client();
+        let pool: Vec<String> = self
+            .world
+            .runtime
+            .block_on(client.call("getrawmempool", &[]))
+            .expect("bitcoind answers");
+        pool.len()
+    }
+
+    fn connect(&mut self) {
+        let line = format!("connect {} {}", hex(&self.theirs.id()), self.theirs.address);
+        assert_eq!(self.process.ask(&line), "done");
+    }
+
+    fn usable(&mut self) {
+        until("the channel is usable", || {
+            self.process.ask("channel").starts_with("true")
+        });
+    }
+
+    /// Some each way; those that ended badly before are asked for again.
+    fn payments(&mut self, round: u32) {
+        for number in 0..PAYMENTS_A_ROUND {
+            let amount = 1_000_000 + u64::from(round * 100 + number);
+            let invoice = self.theirs.invoice(amount);
+            self.outgoing
+                .insert(hash_of(&invoice), (invoice.clone(), amount));
+        }
+        let invoices: Vec<_> = self.outgoing.values().map(|(i, _)| i.clone()).collect();
+        for invoice in invoices {
+            self.process.ask(&format!("pay {invoice}"));
+        }
+        for number in 0..PAYMENTS_A_ROUND {
+            let amount = 500_000 + u64::from(round * 100 + number);
+            let id = round * 100 + number;
+            let invoice = self.process.ask(&format!("invoice {id} {amount}"));
+            self.incoming.insert(hash_of(&invoice), amount);
+            self.theirs.try_pay(&invoice);
+        }
+    }
+
+    fn kill_and_start(&mut self) {
+        self.process.kill();
+        self.process = Process::start(&self.folder, self.world.regtest.port());
+        self.connect();
+    }
+
+    /// Asks for all that has not arrived, until all has.
+    fn finish(&mut self) {
+        self.usable();
+        let outgoing = self.outgoing.clone();
+        until("all our payments have arrived", || {
+            outgoing.iter().all(|(hash, (invoice, _))| {
+                match self.process.ask(&format!("payment {}", hex(hash))).as_str() {
+                    "sent" => true,
+                    "unknown" | "failed" => {
+                        self.process.ask(&format!("pay {invoice}"));
+                        false
+                    }
+                    _ => false,
+                }
+            })
+        });
+        until("nothing is under way", || {
+            self.process.ask("channel").ends_with(" 0") && self.theirs.pending().is_empty()
+        });
+    }
+
+    fn check(&mut self) {
+        let journal = std::fs::read_to_string(self.folder.join("journal")).expect("a journal");
+        assert!(!journal.contains("closed"), "{journal}");
+        let paid_us: BTreeSet<_> = self.theirs.ended(PaymentDirection::Outbound);
+        let we_say: BTreeSet<_> = lines(&journal, "received ");
+        let theirs_say: BTreeSet<_> = paid_us.iter().map(|h| hex(h)).collect();
+        assert_eq!(we_say, theirs_say, "what they paid is what we received");
+        let arrived = self.theirs.ended(PaymentDirection::Inbound);
+        let asked: BTreeSet<_> = self.outgoing.keys().copied().collect();
+        assert_eq!(arrived, asked, "all that we paid arrived");
+        let sent = lines(&journal, "sent ");
+        assert_eq!(sent, asked.iter().map(|h| hex(h)).collect());
+
+        let out: u64 = self.outgoing.values().map(|(_, amount)| amount).sum();
+        let back: u64 = paid_us.iter().map(|hash| self.incoming[hash]).sum();
+        let left = CHANNEL_SAT * 1_000 - out + back;
+        assert_eq!(self.process.ask("channel"), format!("true {left} 0"));
+        assert_eq!(self.theirs.balance_msat(), CHANNEL_SAT * 1_000 - left);
+        assert!(
+            !paid_us.is_empty(),
+            "some of theirs arrived between the kills"
+        );
+    }
+}
+
+fn lines(journal: &str, start: &str) -> BTreeSet<String> {
+    journal
+        .lines()
+        .filter_map(|line| line.strip_prefix(start))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Theirs {
+    /// What is not allowed to leave, since the peer is gone, is as good as never asked for.
+    fn try_pay(&self, invoice: &str) {
+        let invoice = invoice.parse().expect("an invoice");
+        let _unless_gone = self.node.bolt11_payment().send(&invoice, None);
+    }
+
+    fn pending(&self) -> Vec<ldk_node::payment::PaymentDetails> {
+        self.node.list_payments_with_filter(|p| {
+            p.status == PaymentStatus::Pending && p.direction == PaymentDirection::Outbound
+        })
+    }
+
+    /// Hashes of the Lightning payments that arrived, in this direction.
+    fn ended(&self, direction: PaymentDirection) -> BTreeSet<[u8; 32]> {
+        use ldk_node::payment::PaymentKind;
+        let ended = self.node.list_payments_with_filter(|p| {
+            p.status == PaymentStatus::Succeeded && p.direction == direction
+        });
+        ended
+            .into_iter()
+            .filter_map(|payment| match payment.kind {
+                PaymentKind::Bolt11 { hash, .. } => Some(hash.0),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use bitcoin::hex::DisplayHex;
+    bytes.to_lower_hex_string()
+}
+
+/// The node, and the ends of its standard input and output.
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(folder: &PathBuf, port: u16) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lightning-under-kill"))
+            .arg(folder)
+            .args(["killed", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the node starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut process = Self {
+            child,
+            input,
+            output,
+        };
+        let line = process.line();
+        assert!(line.starts_with("ready "), "{line}");
+        process
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        writeln!(self.input, "{line}").expect("the node reads");
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the node answers");
+        assert!(line.ends_with('\n'), "the node ended: {line}");
+        line.trim_end().to_owned()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is gone");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It is gone when the test has killed it already.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

@@ -1,0 +1,11 @@
+//! The Lightning node against ldk-node, over a real bitcoind, without which these tests fail and say how to get it.
+
+mod changes;
+#[path = "../kill/coins.rs"]
+mod coins;
+mod figures;
+mod hold;
+mod kill;
+mod payments;
+mod restart;
+mod world;

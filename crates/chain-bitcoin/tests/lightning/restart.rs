@@ -1,0 +1,73 @@
+//! What a restart tells again, and what it refuses.
+
+use std::sync::Arc;
+
+use forebay_chain_bitcoin::Fault;
+use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::lightning::{LightningNode, Observation, PaymentStanding, Seed};
+
+use crate::coins::TestCoins;
+use crate::world::{World, hash_of, our_settings, seed_of, until};
+
+#[test]
+fn what_was_not_acknowledged_is_told_again_after_a_restart_and_the_rest_is_not() {
+    let world = World::new();
+    let (ours, theirs) = (world.ours("ours"), world.theirs("theirs"));
+    world.channel(&ours, &theirs, 500_000);
+    let kept = theirs.invoice(1_000_000);
+    assert!(ours.pay(&kept).is_some());
+    ours.quiet();
+    ours.keep_no_more();
+    let told = theirs.invoice(2_000_000);
+    ours.node
+        .pay(&crate::world::payment(&told))
+        .expect("there is room");
+    let is_sent = |hash: [u8; 32]| move |o: &Observation| matches!(o, Observation::Sent { hash: h, .. } if *h == hash);
+    ours.wait("it is told", is_sent(hash_of(&told)));
+    ours.stop();
+
+    let ours = world.ours("ours");
+    ours.wait("it is told again", is_sent(hash_of(&told)));
+    assert!(!ours.told().iter().any(is_sent(hash_of(&kept))));
+    assert!(
+        !ours
+            .told()
+            .iter()
+            .any(|o| matches!(o, Observation::ChannelReady { .. }))
+    );
+    for invoice in [&kept, &told] {
+        until("it stands as sent", || {
+            let standing = ours.node.payment(hash_of(invoice)).expect("readable");
+            matches!(standing, PaymentStanding::Sent { fee_msat: 0, .. })
+        });
+    }
+}
+
+#[test]
+fn a_folder_is_refused_to_a_second_process_another_seed_and_another_network() {
+    let world = World::new();
+    let ours = world.ours("ours");
+    let identity = ours.node.identity();
+    let start = |seed: [u8; 32], network| {
+        let mut settings = our_settings(&world, "ours", Seed::new(seed));
+        settings.network = network;
+        let bitcoind = Bitcoind::new(world.regtest.client_settings()).expect("the URL is one");
+        let bitcoind = Arc::new(bitcoind);
+        world.runtime.block_on(async {
+            let wallet = TestCoins::start(seed, Arc::clone(&bitcoind));
+            LightningNode::start(settings, bitcoind, wallet).await
+        })
+    };
+    let regtest = bitcoin::Network::Regtest;
+    assert!(matches!(
+        start(seed_of("ours"), regtest),
+        Err(Fault::StoreInUse { .. })
+    ));
+    ours.stop();
+    assert!(matches!(start([1; 32], regtest), Err(Fault::Store { .. })));
+    assert!(matches!(
+        start(seed_of("ours"), bitcoin::Network::Signet),
+        Err(Fault::WrongNetwork { .. })
+    ));
+    assert_eq!(world.ours("ours").node.identity(), identity);
+}
