@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, ScriptBuf, TxOut, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, TxOut, Txid};
 use borsh::{BorshDeserialize, BorshSerialize};
 use lightning::ln::channel_state::ChannelDetails;
-use lightning::ln::funding::SpliceContribution;
+use lightning::ln::funding::{FundingTxInput, SpliceContribution};
 use lightning::ln::types::ChannelId;
 use lightning::util::errors::APIError;
 
@@ -147,16 +147,18 @@ impl LightningNode {
     /// # Errors
     ///
     /// [`Fault::UnknownChannel`]; [`Fault::NotEnoughCoins`]; [`Fault::Channel`] with LDK's reason.
-    pub async fn splice_in(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
+    pub fn splice_in(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
         let details = self.inner.details(channel)?;
         let rate = self.inner.fee_rates.funding();
         let inputs = self.inner.wallet.splice_inputs(value_sat, rate)?;
+        let places: Vec<_> = inputs.iter().map(FundingTxInput::outpoint).collect();
         let contribution = SpliceContribution::SpliceIn {
             value: Amount::from_sat(value_sat),
             inputs,
             change_script: Some(self.inner.wallet.script()?),
         };
         self.splice(&details, contribution, rate)
+            .inspect_err(|_| self.inner.give_back(&places))
     }
 
     /// Takes money, in sat, out of a channel into the hot wallet.
@@ -164,7 +166,7 @@ impl LightningNode {
     /// # Errors
     ///
     /// [`Fault::UnknownChannel`]; [`Fault::Channel`] with LDK's reason.
-    pub async fn splice_out(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
+    pub fn splice_out(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
         let details = self.inner.details(channel)?;
         let rate = self.inner.fee_rates.funding();
         let contribution = SpliceContribution::SpliceOut {
@@ -353,14 +355,24 @@ impl Inner {
             channels.push((*temporary, public_key(&member.opening.peer)?));
         }
         let (transaction, fee_sat) = self.wallet.fund(outputs, self.fee_rates.funding())?;
+        let txid = transaction.compute_txid();
         self.book_funding(batch, fee_sat);
         let named: Vec<_> = channels.iter().map(|(id, peer)| (id, peer)).collect();
         self.channels
-            .batch_funding_transaction_generated(&named, transaction.clone())
+            .batch_funding_transaction_generated(&named, transaction)
             .map_err(|error| {
-                self.wallet.release(&transaction);
+                if let Err(fault) = self.wallet.give_up(txid) {
+                    tracing::error!(target: "lightning", %fault, "coins of a channel that came to nothing stay set aside");
+                }
                 channel_fault(error)
             })
+    }
+
+    /// Coins of a splice that came to nothing.
+    pub(crate) fn give_back(&self, inputs: &[OutPoint]) {
+        if let Err(fault) = self.wallet.give_back(inputs) {
+            tracing::error!(target: "lightning", %fault, "coins of a splice stay set aside");
+        }
     }
 
     /// Divides a transaction's fee among its channels; what is left over is the first one's.
@@ -437,6 +449,15 @@ impl Inner {
             .list_channels()
             .into_iter()
             .find(|c| c.user_channel_id == channel.0)
+            .ok_or(Fault::UnknownChannel)
+    }
+
+    /// What a splice of this channel spends of it.
+    pub(crate) fn funding_output(&self, id: &ChannelId) -> Result<TxOut, Fault> {
+        let all = self.channels.list_channels();
+        all.iter()
+            .find(|details| details.channel_id == *id)
+            .and_then(ChannelDetails::get_funding_output)
             .ok_or(Fault::UnknownChannel)
     }
 

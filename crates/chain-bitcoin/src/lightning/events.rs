@@ -60,7 +60,7 @@ impl Inner {
                 channel_id,
             } => self.spendable(outputs, channel_id).await,
             Event::BumpTransaction(bump) => {
-                self.bumper.handle_event(&bump);
+                self.bumper.handle_event(&bump).await;
                 Ok(())
             }
             // Paths of payments, probes, forwards and offers: nothing that the pool books.
@@ -202,6 +202,8 @@ impl Inner {
             } => {
                 let channel = ChannelNumber(user_channel_id);
                 self.note_id(&channel_id, channel);
+                let handed_in = self.wallet.handed_in(funding_txo.txid);
+                handed_in.map_err(|_| Unheard)?;
                 let fee_sat = self.fee_of(channel).map_err(|_| Unheard)?;
                 self.tell(Observation::ChannelPending {
                     channel,
@@ -293,6 +295,8 @@ impl Inner {
                 ..
             } => {
                 let channel = ChannelNumber(user_channel_id);
+                let handed_in = self.wallet.handed_in(new_funding_txo.txid);
+                handed_in.map_err(|_| Unheard)?;
                 let fee_sat = self
                     .book_splice(channel, new_funding_txo.txid)
                     .map_err(|_| Unheard)?;
@@ -304,9 +308,13 @@ impl Inner {
                 .await
             }
             Event::SpliceFailed {
-                user_channel_id, ..
+                user_channel_id,
+                contributed_inputs,
+                ..
             } => {
                 let channel = ChannelNumber(user_channel_id);
+                let back = self.wallet.give_back(&contributed_inputs);
+                back.map_err(|_| Unheard)?;
                 self.lock_splices().remove(&channel);
                 self.tell(Observation::SpliceFailed { channel }).await
             }
@@ -314,8 +322,8 @@ impl Inner {
                 funding_info: FundingInfo::Tx { transaction },
                 ..
             } => {
-                self.wallet.release(&transaction);
-                Ok(())
+                let given_up = self.wallet.give_up(transaction.compute_txid());
+                given_up.map_err(|_| Unheard)
             }
             Event::FundingTransactionReadyForSigning {
                 channel_id,
@@ -336,7 +344,9 @@ impl Inner {
         peer: bitcoin::secp256k1::PublicKey,
         unsigned: bitcoin::Transaction,
     ) {
-        let signed = match self.wallet.sign_own_inputs(unsigned) {
+        let shared = self.funding_output(&channel);
+        let signed = shared.and_then(|shared| self.wallet.sign_splice(unsigned, shared));
+        let signed = match signed {
             Ok(signed) => signed,
             Err(fault) => {
                 tracing::error!(target: "lightning", %fault, "the hot wallet cannot sign a splice");

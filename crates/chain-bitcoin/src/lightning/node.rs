@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bitcoin::Network;
-use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
+use lightning::events::bump_transaction::{BumpTransactionEventHandler, Wallet};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::chain::{Broadcaster, FeeRates};
@@ -26,9 +26,9 @@ use crate::bitcoind::Bitcoind;
 /// How long a stop waits for connections to end.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) type Bumper = BumpTransactionEventHandlerSync<
+pub(crate) type Bumper = BumpTransactionEventHandler<
     Arc<Broadcaster>,
-    Arc<WalletSync<Arc<dyn HotWallet>, Arc<Log>>>,
+    Arc<Wallet<Arc<dyn HotWallet>, Arc<Log>>>,
     Arc<Keys>,
     Arc<Log>,
 >;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bitcoin::BlockHash;
 use lightning::chain::channelmonitor::{ChannelMonitor, ChannelMonitorUpdate};
 use lightning::chain::{BestBlock, Listen};
-use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
+use lightning::events::bump_transaction::{BumpTransactionEventHandler, Wallet};
 use lightning::io::Cursor;
 use lightning::ln::channelmanager::{ChainParameters, ChannelManagerReadArgs};
 use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
@@ -90,6 +90,7 @@ pub(crate) async fn start(
             ],
         )
         .await?;
+    ground.put_fundings_right(&channels)?;
     let (inner, observations) = ground.assemble(settings, bitcoind, wake, channels, sweeper);
     let writer = set_in_motion(&inner, listener, cache, tip)?;
     Ok((inner, observations, writer))
@@ -266,6 +267,24 @@ impl Ground {
         Ok((Arc::new(channels), block))
     }
 
+    /// A funding that was signed before a kill is of a channel that LDK has, or was never seen by anybody.
+    fn put_fundings_right(&self, channels: &Channels) -> Result<(), Fault> {
+        let known: Vec<_> = channels
+            .list_channels()
+            .iter()
+            .filter_map(|details| Some(details.funding_txo?.txid))
+            .collect();
+        for (txid, is_splice) in self.wallet.waiting() {
+            match known.contains(&txid) {
+                true => self.wallet.handed_in(txid)?,
+                // LDK tells of each splice that a restart has ended.
+                false if is_splice => {}
+                false => self.wallet.give_up(txid)?,
+            }
+        }
+        Ok(())
+    }
+
     fn sweeper(&self, tip: &ValidatedBlockHeader) -> Result<(Arc<Sweeper>, BlockHash), Fault> {
         let store = Arc::new(SweeperStore(Arc::clone(&self.store)));
         let Some(bytes) = self.store.read(SWEEPER)? else {
@@ -363,12 +382,9 @@ impl Ground {
             Arc::clone(&self.log),
             Arc::clone(&self.keys),
         ));
-        let bumper = BumpTransactionEventHandlerSync::new(
+        let bumper = BumpTransactionEventHandler::new(
             Arc::clone(&self.broadcaster),
-            Arc::new(WalletSync::new(
-                Arc::clone(&self.wallet),
-                Arc::clone(&self.log),
-            )),
+            Arc::new(Wallet::new(Arc::clone(&self.wallet), Arc::clone(&self.log))),
             Arc::clone(&self.keys),
             Arc::clone(&self.log),
         );

@@ -1,7 +1,7 @@
 //! What the node asks of the hot wallet.
 
-use bitcoin::{ScriptBuf, Transaction, TxOut};
-use lightning::events::bump_transaction::sync::WalletSourceSync;
+use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use lightning::events::bump_transaction::WalletSource;
 use lightning::ln::funding::FundingTxInput;
 
 use crate::Fault;
@@ -9,7 +9,7 @@ use crate::Fault;
 /// Coins on chain, under keys of this process: they fund channels, and closed channels pay into them.
 ///
 /// Rates are in sat per 1,000 weight units. What LDK asks by itself, to hurry a closing along, is the supertrait.
-pub trait HotWallet: WalletSourceSync + Send + Sync {
+pub trait HotWallet: WalletSource + Send + Sync {
     /// A script of the wallet's that was not used before. It has to be a witness program.
     ///
     /// # Errors
@@ -20,30 +20,54 @@ pub trait HotWallet: WalletSourceSync + Send + Sync {
     /// What is confirmed and not set aside for a transaction that is under way, in sat.
     fn spendable_sat(&self) -> u64;
 
-    /// A signed transaction that pays these outputs, and what it pays to miners, in sat. Its inputs are set aside.
+    /// A signed transaction that pays these outputs, and what it pays to miners, in sat. Its inputs are set aside until it
+    /// is given up. It is not handed in.
     ///
     /// # Errors
     ///
     /// [`Fault::NotEnoughCoins`].
     fn fund(&self, outputs: Vec<TxOut>, rate: u32) -> Result<(Transaction, u64), Fault>;
 
-    /// A transaction that was made here will never be on chain: its inputs may be spent otherwise.
-    fn release(&self, transaction: &Transaction);
+    /// Transactions that were signed here for channels, and neither handed in nor given up, as far as the wallet was told;
+    /// and whether each is a splice.
+    fn waiting(&self) -> Vec<(Txid, bool)>;
 
-    /// Inputs for a splice that adds so much, in sat, and pays for itself.
+    /// A transaction that was signed here may be in the mempool from now on.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be remembered.
+    fn handed_in(&self, txid: Txid) -> Result<(), Fault>;
+
+    /// A transaction that was signed here will never be on chain: its inputs may be spent otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be remembered.
+    fn give_up(&self, txid: Txid) -> Result<(), Fault>;
+
+    /// Inputs for a splice that adds so much, in sat, and pays for itself. They are set aside until they are given back.
     ///
     /// # Errors
     ///
     /// [`Fault::NotEnoughCoins`].
     fn splice_inputs(&self, value_sat: u64, rate: u32) -> Result<Vec<FundingTxInput>, Fault>;
 
-    /// What of the wallet's coins a transaction spends, in sat.
-    fn spent_sat(&self, transaction: &Transaction) -> u64;
-
-    /// Signs those inputs that spend the wallet's coins, each for the whole transaction.
+    /// Signs those inputs of a splice that spend the wallet's coins, each for the whole transaction. `shared` is what the
+    /// channel's own input spends.
     ///
     /// # Errors
     ///
-    /// When they cannot be signed.
-    fn sign_own_inputs(&self, transaction: Transaction) -> Result<Transaction, Fault>;
+    /// When they cannot be signed, or that cannot be remembered.
+    fn sign_splice(&self, transaction: Transaction, shared: TxOut) -> Result<Transaction, Fault>;
+
+    /// A splice came to nothing: its inputs may be spent otherwise, and what was signed with them is given up.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be remembered.
+    fn give_back(&self, inputs: &[OutPoint]) -> Result<(), Fault>;
+
+    /// What of the wallet's coins a transaction spends, in sat.
+    fn spent_sat(&self, transaction: &Transaction) -> u64;
 }

@@ -4,6 +4,7 @@
 //! and each call is one durable write to it before anything leaves. Blocks come from bitcoind; the mempool is not read.
 
 mod book;
+mod channels;
 mod deposit;
 mod lending;
 mod payment;

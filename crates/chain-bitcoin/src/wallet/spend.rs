@@ -341,7 +341,7 @@ fn signed(
 }
 
 /// On disk with all that BDK noted: only then may it leave.
-fn keep(
+pub(super) fn keep(
     book: &mut Book,
     id: EffectId,
     mut record: PaymentRecord,
@@ -370,11 +370,11 @@ fn not_bumped(error: BuildFeeBumpError) -> Fault {
     bad_payment(error.to_string())
 }
 
-fn bad_payment(what: String) -> Fault {
+pub(super) fn bad_payment(what: String) -> Fault {
     Fault::BadPayment { what }
 }
 
-fn unix_time_s() -> u64 {
+pub(super) fn unix_time_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

@@ -9,15 +9,15 @@ use bitcoin::key::CompressedPublicKey;
 use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::{
-    Address, Amount, KnownHrp, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
+    Address, Amount, KnownHrp, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid,
     Witness, absolute, ecdsa, transaction,
 };
 use forebay_chain_bitcoin::Fault;
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
 use forebay_chain_bitcoin::lightning::HotWallet;
-use lightning::events::bump_transaction::Utxo;
-use lightning::events::bump_transaction::sync::WalletSourceSync;
+use lightning::events::bump_transaction::{Utxo, WalletSource};
 use lightning::ln::funding::FundingTxInput;
+use lightning::util::async_poll::AsyncResult;
 
 /// What each transaction pays to miners, in sat: generous where nobody bids.
 const FEE_SAT: u64 = 2_000;
@@ -26,6 +26,8 @@ const FEE_SAT: u64 = 2_000;
 pub(crate) struct TestCoins {
     key: SecretKey,
     coins: Mutex<BTreeMap<OutPoint, Coin>>,
+    /// What each transaction that was signed here spends.
+    signed: Mutex<BTreeMap<Txid, Vec<OutPoint>>>,
 }
 
 struct Coin {
@@ -39,6 +41,7 @@ impl TestCoins {
         let wallet = Arc::new(Self {
             key: SecretKey::from_slice(&key).expect("it is below the order of the group"),
             coins: Mutex::default(),
+            signed: Mutex::default(),
         });
         let weak = Arc::downgrade(&wallet);
         tokio::spawn(async move {
@@ -85,8 +88,8 @@ impl TestCoins {
         }
     }
 
-    /// Coins of at least this value together, with it; set aside if so told.
-    fn pick(&self, needed_sat: u64, set_aside: bool) -> Result<(Vec<OutPoint>, u64), Fault> {
+    /// Coins of at least this value together, with it; they are set aside.
+    fn pick(&self, needed_sat: u64) -> Result<(Vec<OutPoint>, u64), Fault> {
         let mut coins = self.lock();
         let (mut picked, mut have) = (Vec::new(), 0);
         for (place, coin) in coins.iter().filter(|(_, coin)| !coin.set_aside) {
@@ -103,7 +106,7 @@ impl TestCoins {
         }
         for place in &picked {
             if let Some(coin) = coins.get_mut(place) {
-                coin.set_aside = set_aside;
+                coin.set_aside = true;
             }
         }
         Ok((picked, have))
@@ -136,7 +139,7 @@ impl HotWallet for TestCoins {
 
     fn fund(&self, mut outputs: Vec<TxOut>, _rate: u32) -> Result<(Transaction, u64), Fault> {
         let paid: u64 = outputs.iter().map(|output| output.value.to_sat()).sum();
-        let (places, have) = self.pick(paid + 2 * FEE_SAT, true)?;
+        let (places, have) = self.pick(paid + 2 * FEE_SAT)?;
         outputs.push(TxOut {
             value: Amount::from_sat(have - paid - FEE_SAT),
             script_pubkey: self.script()?,
@@ -156,20 +159,38 @@ impl HotWallet for TestCoins {
             input,
             output: outputs,
         };
-        Ok((self.sign_own_inputs(unsigned)?, FEE_SAT))
+        let inputs = unsigned.input.iter().map(|i| i.previous_output).collect();
+        let mut signed = self.signed.lock().expect("nothing panics under this lock");
+        signed.insert(unsigned.compute_txid(), inputs);
+        Ok((self.sign_own_inputs(unsigned), FEE_SAT))
     }
 
-    fn release(&self, transaction: &Transaction) {
+    /// It forgets all that it signed when it ends, so that nothing waits after a start.
+    fn waiting(&self) -> Vec<(Txid, bool)> {
+        Vec::new()
+    }
+
+    fn handed_in(&self, _txid: Txid) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn give_up(&self, txid: Txid) -> Result<(), Fault> {
+        let signed = self.signed.lock().expect("nothing panics under this lock");
+        self.give_back(signed.get(&txid).map_or(&[], Vec::as_slice))
+    }
+
+    fn give_back(&self, inputs: &[OutPoint]) -> Result<(), Fault> {
         let mut coins = self.lock();
-        for input in &transaction.input {
-            if let Some(coin) = coins.get_mut(&input.previous_output) {
+        for place in inputs {
+            if let Some(coin) = coins.get_mut(place) {
                 coin.set_aside = false;
             }
         }
+        Ok(())
     }
 
     fn splice_inputs(&self, value_sat: u64, _rate: u32) -> Result<Vec<FundingTxInput>, Fault> {
-        let (places, _) = self.pick(value_sat + 2 * FEE_SAT, false)?;
+        let (places, _) = self.pick(value_sat + 2 * FEE_SAT)?;
         let coins = self.lock();
         Ok(places
             .iter()
@@ -187,7 +208,13 @@ impl HotWallet for TestCoins {
             .sum()
     }
 
-    fn sign_own_inputs(&self, mut transaction: Transaction) -> Result<Transaction, Fault> {
+    fn sign_splice(&self, transaction: Transaction, _shared: TxOut) -> Result<Transaction, Fault> {
+        Ok(self.sign_own_inputs(transaction))
+    }
+}
+
+impl TestCoins {
+    fn sign_own_inputs(&self, mut transaction: Transaction) -> Transaction {
         let coins = self.lock();
         let own: Vec<_> = (0..)
             .zip(&transaction.input)
@@ -208,27 +235,27 @@ impl HotWallet for TestCoins {
             };
             transaction.input[number].witness = Witness::p2wpkh(&signature, &self.public_key().0);
         }
-        Ok(transaction)
+        transaction
     }
 }
 
-impl WalletSourceSync for TestCoins {
-    fn list_confirmed_utxos(&self) -> Result<Vec<Utxo>, ()> {
+impl WalletSource for TestCoins {
+    fn list_confirmed_utxos<'a>(&'a self) -> AsyncResult<'a, Vec<Utxo>, ()> {
         let hash = self.public_key().wpubkey_hash();
         let coins = self.lock();
-        Ok(coins
+        let found = coins
             .iter()
             .filter(|(_, coin)| !coin.set_aside)
             .map(|(place, coin)| Utxo::new_v0_p2wpkh(*place, coin.output(place).value, &hash))
-            .collect())
+            .collect();
+        Box::pin(async move { Ok(found) })
     }
 
-    fn get_change_script(&self) -> Result<ScriptBuf, ()> {
-        Ok(self.address().script_pubkey())
+    fn get_change_script<'a>(&'a self) -> AsyncResult<'a, ScriptBuf, ()> {
+        Box::pin(async move { Ok(self.address().script_pubkey()) })
     }
 
-    fn sign_psbt(&self, psbt: Psbt) -> Result<Transaction, ()> {
-        let transaction = psbt.extract_tx_unchecked_fee_rate();
-        self.sign_own_inputs(transaction).map_err(|_| ())
+    fn sign_psbt<'a>(&'a self, psbt: Psbt) -> AsyncResult<'a, Transaction, ()> {
+        Box::pin(async move { Ok(self.sign_own_inputs(psbt.extract_tx_unchecked_fee_rate())) })
     }
 }

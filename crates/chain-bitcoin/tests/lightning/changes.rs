@@ -27,17 +27,15 @@ fn a_channel_is_spliced_in_and_out_and_pays_all_the_while() {
     };
 
     let value = || ours.channel(channel).map_or(0, |c| c.value_sat);
-    world
-        .runtime
-        .block_on(ours.node.splice_in(channel, 300_000))
+    ours.node
+        .splice_in(channel, 300_000)
         .expect("there are coins");
     splices(1);
     until("it is larger", || value() == 800_000);
 
     let before = ours.wallet.spendable_sat();
-    world
-        .runtime
-        .block_on(ours.node.splice_out(channel, 200_000))
+    ours.node
+        .splice_out(channel, 200_000)
         .expect("there is money in it");
     splices(2);
     until("it is smaller", || value() < 600_000 && value() > 590_000);

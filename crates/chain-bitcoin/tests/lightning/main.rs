@@ -5,6 +5,7 @@ mod changes;
 mod coins;
 mod figures;
 mod hold;
+mod hot_wallet;
 mod kill;
 mod payments;
 mod restart;

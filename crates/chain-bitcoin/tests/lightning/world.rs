@@ -87,16 +87,13 @@ impl World {
     /// With coins: without them it takes no channel with anchors.
     pub(crate) fn theirs(&self, name: &str) -> Theirs {
         let theirs = Theirs::start(self, name);
-        self.pay(
-            &theirs
-                .node
-                .onchain_payment()
-                .new_address()
-                .expect("an address"),
-            1_000_000,
-        );
+        let address = theirs.node.onchain_payment().new_address();
+        self.pay(&address.expect("an address"), 1_000_000);
         self.mine(1);
-        theirs.node.sync_wallets().expect("the peer sees blocks");
+        until("the peer sees its coins", || {
+            let synced = theirs.node.sync_wallets().is_ok();
+            synced && theirs.node.list_balances().spendable_onchain_balance_sats > 0
+        });
         theirs
     }
 
