@@ -108,6 +108,27 @@ pub enum Fault {
         /// Why.
         what: String,
     },
+    /// What was given is not of the reserve, or not how a reserve is.
+    #[error("not of this reserve: {what}")]
+    BadReserve {
+        /// What does not fit.
+        what: String,
+    },
+    /// A spend of the reserve has too few signatures.
+    #[error(
+        "input {input} has {have} of {needed} signatures of members{}; collect the others",
+        if *operator_missing { ", and none of the operator" } else { "" }
+    )]
+    NotEnoughSignatures {
+        /// Which input.
+        input: usize,
+        /// How many members signed it.
+        have: usize,
+        /// How many have to.
+        needed: usize,
+        /// The operator has to sign too, and has not.
+        operator_missing: bool,
+    },
     /// bitcoind's answer makes no sense.
     #[error("bitcoind's answer to {method} makes no sense: {what}")]
     Nonsense {
@@ -209,6 +230,7 @@ impl Fault {
             | Self::BitcoindLags { .. }
             | Self::NodesDisagree { .. }
             | Self::NotEnoughCoins { .. }
+            | Self::NotEnoughSignatures { .. }
             | Self::WalletStore { .. }
             | Self::Nonsense { .. }
             | Self::Store { .. }
@@ -223,6 +245,7 @@ impl Fault {
             | Self::WrongNetwork { .. }
             | Self::Dust { .. }
             | Self::BadPayment { .. }
+            | Self::BadReserve { .. }
             | Self::OtherPayment { .. }
             | Self::OtherWallet { .. }
             | Self::StoreFormat

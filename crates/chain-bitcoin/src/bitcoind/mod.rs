@@ -3,6 +3,7 @@
 //! One client serves all of this crate. It is not one of the ready-made ones: those block their thread, or speak no TLS
 //! and have no time limit.
 
+mod branch;
 mod fees;
 mod health;
 pub mod regtest;
@@ -17,6 +18,7 @@ use bitcoin::constants::genesis_block;
 use bitcoin::{Amount, Block, BlockHash, Network, OutPoint, Transaction, Txid};
 use serde_json::{Value, json};
 
+pub(crate) use branch::Missing;
 pub use fees::{FeePolicy, FeeTarget};
 pub use health::{ChainInfo, HealthLimits, agree};
 pub use rpc::Credentials;

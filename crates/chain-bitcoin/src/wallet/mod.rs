@@ -9,8 +9,8 @@ mod deposit;
 mod lending;
 mod payment;
 mod spend;
-mod store;
-mod sync;
+pub(crate) mod store;
+pub(crate) mod sync;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ pub use store::Purpose;
 pub use sync::Synced;
 
 use crate::Fault;
-use crate::bitcoind::Bitcoind;
+use crate::bitcoind::{Bitcoind, BlockPlace};
 use book::Book;
 
 /// How a wallet is opened.
@@ -89,7 +89,7 @@ impl Wallet {
         let book = if kept.wallet.is_some() {
             Book::load(store, kept, seed, network)?
         } else {
-            let birthday = birthday(&settings, &bitcoind).await?;
+            let birthday = birthday(settings.birthday_height, &bitcoind).await?;
             Book::begin(store, seed, network, birthday)?
         };
         Ok(Self {
@@ -146,16 +146,17 @@ impl Wallet {
     }
 }
 
-async fn birthday(
-    settings: &WalletSettings,
+/// The block up to which a new wallet looks at none: that height, or the tip.
+pub(crate) async fn birthday(
+    height: Option<u32>,
     bitcoind: &Bitcoind,
-) -> Result<crate::bitcoind::BlockPlace, Fault> {
-    let Some(height) = settings.birthday_height else {
+) -> Result<BlockPlace, Fault> {
+    let Some(height) = height else {
         return bitcoind.tip().await;
     };
     let hash = bitcoind.block_hash(height).await?;
     let hash = hash.ok_or_else(|| Fault::BitcoindLags {
         reason: format!("it has no block {height}, which the wallet begins at"),
     })?;
-    Ok(crate::bitcoind::BlockPlace { height, hash })
+    Ok(BlockPlace { height, hash })
 }

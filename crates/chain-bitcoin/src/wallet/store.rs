@@ -44,8 +44,8 @@ pub enum Purpose {
 
 /// All that the file holds.
 #[derive(Default)]
-pub(super) struct Kept {
-    pub(super) wallet: Option<ChangeSet>,
+pub(crate) struct Kept {
+    pub(crate) wallet: Option<ChangeSet>,
     pub(super) purposes: BTreeMap<u32, Purpose>,
     pub(super) payments: BTreeMap<EffectId, PaymentRecord>,
     pub(super) deposits: BTreeMap<OutPoint, DepositRecord>,
@@ -55,8 +55,8 @@ pub(super) struct Kept {
 
 /// What happens to the file at once.
 #[derive(Default)]
-pub(super) struct Change {
-    pub(super) wallet: Option<ChangeSet>,
+pub(crate) struct Change {
+    pub(crate) wallet: Option<ChangeSet>,
     pub(super) purpose: Option<(u32, Purpose)>,
     pub(super) payments: Vec<(EffectId, PaymentRecord)>,
     pub(super) deposits: Vec<(OutPoint, Option<DepositRecord>)>,
@@ -66,7 +66,17 @@ pub(super) struct Change {
     pub(super) forget_below: Option<u64>,
 }
 
-pub(super) struct Store {
+impl Change {
+    /// Of what BDK noted alone.
+    pub(crate) fn of_wallet(wallet: Option<ChangeSet>) -> Self {
+        Self {
+            wallet,
+            ..Self::default()
+        }
+    }
+}
+
+pub(crate) struct Store {
     database: Database,
     next_piece: u64,
     /// A write failed, so that what is in memory may be ahead of the file: nothing is written any more.
@@ -78,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// When another process has it open, or it is damaged, or the disk fails.
-    pub(super) fn open(path: &Path) -> Result<(Self, Kept), Fault> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, Kept), Fault> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| Fault::WalletStore {
                 what: error.to_string(),
@@ -102,7 +112,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails: then nothing of it counts, and nothing more is written until the file is opened again.
-    pub(super) fn write(&mut self, change: &Change) -> Result<(), Fault> {
+    pub(crate) fn write(&mut self, change: &Change) -> Result<(), Fault> {
         if self.failed {
             return Err(fault_of_content(
                 "a write failed before; start again once the disk works",

@@ -1,17 +1,14 @@
 //! Reading blocks until the wallet is where bitcoind is, and looking after payments there.
 
-use bdk_wallet::chain::BlockId;
-use bitcoin::{Block, FeeRate, Transaction};
+use bitcoin::{FeeRate, Transaction};
 use forebay_quantity::EffectId;
 
 use super::Wallet;
 use super::payment::{Step, next_step};
 use super::spend;
 use crate::Fault;
-use crate::bitcoind::{BlockPlace, FeeTarget};
+use crate::bitcoind::{BlockPlace, FeeTarget, Missing};
 
-/// Blocks that are read before the first of them is on disk; each is up to 4 MB.
-const BLOCKS_AT_ONCE_MAX: u32 = 50;
 /// In how many blocks a payment that is late should be in the chain.
 const LATE_TARGET: FeeTarget = FeeTarget { blocks: 2 };
 
@@ -40,67 +37,16 @@ impl Wallet {
 
     /// Reads some blocks; false when there are none left.
     async fn read_blocks(&self) -> Result<bool, Fault> {
-        let tip = self.bitcoind.tip().await?;
-        let ours = self.book().tip();
-        if tip == ours {
-            return Ok(false);
-        }
-        let fork = self.fork().await?;
-        if fork.height >= tip.height {
-            // bitcoind has taken blocks out and has no others yet: nothing is undone until it has.
-            return Ok(false);
-        }
-        let end = tip
-            .height
-            .min(fork.height.saturating_add(BLOCKS_AT_ONCE_MAX));
-        let Some(blocks) = self.blocks_after(fork, end).await? else {
-            // A reorg came between; look again.
-            return Ok(true);
-        };
-        self.book()
-            .take_blocks(&blocks, &self.settings.confirmations)?;
-        Ok(true)
-    }
-
-    /// The highest block that the wallet and bitcoind have both.
-    async fn fork(&self) -> Result<BlockPlace, Fault> {
-        let known: Vec<BlockId> = {
-            let book = self.book();
-            book.wallet
-                .checkpoints()
-                .map(|place| place.block_id())
-                .collect()
-        };
-        for BlockId { height, hash } in known {
-            if self.bitcoind.block_hash(height).await? == Some(hash) {
-                return Ok(BlockPlace { height, hash });
+        let known = places(&self.book().wallet);
+        match self.bitcoind.missing(&known).await? {
+            Missing::Nothing => Ok(false),
+            Missing::AskAgain => Ok(true),
+            Missing::Blocks(blocks) => {
+                self.book()
+                    .take_blocks(&blocks, &self.settings.confirmations)?;
+                Ok(true)
             }
         }
-        Err(Fault::WrongNetwork {
-            expected: self.network().to_string(),
-            found: "a chain with another first block".to_owned(),
-        })
-    }
-
-    async fn blocks_after(
-        &self,
-        fork: BlockPlace,
-        end: u32,
-    ) -> Result<Option<Vec<(u32, Block)>>, Fault> {
-        let mut blocks = Vec::new();
-        let mut below = fork.hash;
-        for height in fork.height + 1..=end {
-            let Some(hash) = self.bitcoind.block_hash(height).await? else {
-                return Ok(None);
-            };
-            let block = self.bitcoind.block(hash).await?;
-            if block.header.prev_blockhash != below {
-                return Ok(None);
-            }
-            below = hash;
-            blocks.push((height, block));
-        }
-        Ok(Some(blocks))
     }
 
     async fn tend(&self) -> Result<Vec<(EffectId, Fault)>, Fault> {
@@ -152,4 +98,15 @@ impl Wallet {
             Step::Replace(fee_rate) => spend::replace(&mut book, id, record, fee_rate).map(Some),
         }
     }
+}
+
+/// The blocks that BDK has, from its tip downwards.
+pub(crate) fn places(wallet: &bdk_wallet::Wallet) -> Vec<BlockPlace> {
+    let checkpoints = wallet.checkpoints();
+    checkpoints
+        .map(|place| BlockPlace {
+            height: place.height(),
+            hash: place.hash(),
+        })
+        .collect()
 }

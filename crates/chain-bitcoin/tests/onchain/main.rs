@@ -1,5 +1,6 @@
 //! This crate's on-chain side on a real bitcoind.
 
 mod nodes;
+mod reserve;
 mod wallet;
 mod world;

@@ -310,8 +310,15 @@ fn command(settings: &RegtestSettings, port: u16) -> io::Result<Command> {
             "-discover=0",
             "-fixedseeds=0",
         ])
-        // No fee estimates are kept, and its caches are small: it lives for a test.
-        .args(["-dbcache=16", "-persistmempool=1", "-printtoconsole=0"])
+        // Its caches are small, since it lives for a test; and it does not check its whole index at each block, as it does
+        // on regtest, which makes thousands of blocks take minutes.
+        .args([
+            "-dbcache=16",
+            "-persistmempool=1",
+            "-printtoconsole=0",
+            "-checkblockindex=0",
+            "-checkmempool=0",
+        ])
         .args(&settings.arguments)
         .stdin(Stdio::null())
         .stderr(output.try_clone()?)

@@ -1,0 +1,250 @@
+//! The reserve: coins that the operator spends with *t* of *n* members, and that *t* members get back alone when the
+//! operator is gone for 90 days.
+//!
+//! No key that signs for it is in a pool's process, but the operator's. The process watches, drafts spends and renewals,
+//! and hands in what was signed; [`review`], [`sign`] and [`finish`] are what people do with a draft, without I/O.
+
+mod age;
+mod draft;
+mod policy;
+mod sign;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bdk_wallet::chain::{BlockId, ChainPosition};
+use bdk_wallet::{KeychainKind, LoadError, Update};
+use bitcoin::{Address, FeeRate, Psbt, Transaction, Txid};
+
+pub use age::{Age, MEMBERS_ALONE_BLOCKS, RenewalRule};
+pub use draft::{ReserveCoin, draft};
+pub use policy::{Leaf, ReserveKey, ReservePolicy};
+pub use sign::{Review, finish, review, sign};
+
+use crate::Fault;
+use crate::bitcoind::{Bitcoind, BlockPlace, Missing};
+use crate::wallet::store::{Change, Store};
+use crate::wallet::sync::places;
+use crate::wallet::{Payment, birthday};
+
+/// A reserve that is watched. It is shared by reference.
+pub struct Reserve {
+    bitcoind: Arc<Bitcoind>,
+    policy: ReservePolicy,
+    watch: Mutex<Watch>,
+    syncing: tokio::sync::Mutex<()>,
+}
+
+struct Watch {
+    wallet: bdk_wallet::Wallet,
+    store: Store,
+}
+
+impl Reserve {
+    /// Opens the file, or begins to watch from that height on; from the tip when left out, for a reserve that is new.
+    ///
+    /// # Errors
+    /// When the file cannot be used or is another reserve's, or bitcoind does not say where the chain is.
+    pub async fn open(
+        file: &Path,
+        policy: ReservePolicy,
+        birthday_height: Option<u32>,
+        bitcoind: Arc<Bitcoind>,
+    ) -> Result<Self, Fault> {
+        let (store, kept) = Store::open(file)?;
+        let watch = match kept.wallet {
+            Some(noted) => Watch::load(store, noted, &policy)?,
+            None => {
+                let birthday = birthday(birthday_height, &bitcoind).await?;
+                Watch::begin(store, &policy, bitcoind.network(), birthday)?
+            }
+        };
+        Ok(Self {
+            bitcoind,
+            policy,
+            watch: Mutex::new(watch),
+            syncing: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Who may spend it.
+    #[must_use]
+    pub fn policy(&self) -> &ReservePolicy {
+        &self.policy
+    }
+
+    /// An address that was never given out before.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub fn address(&self) -> Result<Address, Fault> {
+        Ok(self.watch().next_address()?.address)
+    }
+
+    /// Reads blocks up to bitcoind's tip, over reorgs.
+    ///
+    /// # Errors
+    /// When bitcoind or the file fails; what was read before counts.
+    pub async fn sync(&self) -> Result<BlockPlace, Fault> {
+        let _alone = self.syncing.lock().await;
+        loop {
+            let known = places(&self.watch().wallet);
+            match self.bitcoind.missing(&known).await? {
+                Missing::Nothing => return Ok(known[0]),
+                Missing::AskAgain => {}
+                Missing::Blocks(blocks) => self.watch().take_blocks(&blocks)?,
+            }
+        }
+    }
+
+    /// What nothing spends, as of the last [`Self::sync`].
+    #[must_use]
+    pub fn coins(&self) -> Vec<ReserveCoin> {
+        self.watch().coins()
+    }
+
+    /// Drafts payments out of the reserve, from its oldest coins; what is left over goes to a new address of it.
+    ///
+    /// # Errors
+    /// When a payment is dust, or there is too little in blocks; when the file fails.
+    pub fn draft_spend(
+        &self,
+        payments: &[Payment],
+        fee_rate: FeeRate,
+        leaf: Leaf,
+    ) -> Result<Psbt, Fault> {
+        let mut watch = self.watch();
+        let coins = draft::choose(&self.policy, &watch.coins(), payments, fee_rate, leaf)?;
+        let back = watch.next_address()?.index;
+        draft(&self.policy, &coins, payments, back, fee_rate, leaf)
+    }
+
+    /// Drafts the move of all coins that are due to a new address; none when none is.
+    ///
+    /// # Errors
+    /// When they do not pay for their own move, or the file fails.
+    pub fn draft_renewal(
+        &self,
+        rule: &RenewalRule,
+        fee_rate: FeeRate,
+    ) -> Result<Option<Psbt>, Fault> {
+        let mut watch = self.watch();
+        let tip_height = watch.wallet.latest_checkpoint().height();
+        let due = rule.due_coins(&watch.coins(), tip_height);
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let back = watch.next_address()?.index;
+        draft(&self.policy, &due, &[], back, fee_rate, Leaf::WithOperator).map(Some)
+    }
+
+    /// Makes the transaction of signed copies, and hands it in. It is on disk before bitcoind gets it.
+    ///
+    /// # Errors
+    /// As [`finish`]; when the file fails, or bitcoind does not take it.
+    pub async fn hand_in(&self, signed: &[Psbt]) -> Result<Txid, Fault> {
+        let transaction = finish(&self.policy, signed)?;
+        self.watch().note(&transaction)?;
+        self.bitcoind.broadcast(&transaction).await
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    fn begin(
+        store: Store,
+        policy: &ReservePolicy,
+        network: bitcoin::Network,
+        birthday: BlockPlace,
+    ) -> Result<Self, Fault> {
+        let mut wallet = bdk_wallet::Wallet::create_single(policy.ranged().clone())
+            .network(network)
+            .create_wallet_no_persist()
+            .map_err(other_wallet)?;
+        let BlockPlace { height, hash } = birthday;
+        let chain = wallet.latest_checkpoint().insert(BlockId { height, hash });
+        let update = Update {
+            chain: Some(chain),
+            ..Update::default()
+        };
+        wallet.apply_update(update).map_err(other_wallet)?;
+        let mut watch = Self { wallet, store };
+        watch.write()?;
+        Ok(watch)
+    }
+
+    fn load(
+        store: Store,
+        noted: bdk_wallet::ChangeSet,
+        policy: &ReservePolicy,
+    ) -> Result<Self, Fault> {
+        let loaded = bdk_wallet::Wallet::load()
+            .descriptor(KeychainKind::External, Some(policy.ranged().clone()))
+            .load_wallet_no_persist(noted);
+        match loaded {
+            Ok(Some(wallet)) => Ok(Self { wallet, store }),
+            Ok(None) => Err(other_wallet("it is empty")),
+            Err(LoadError::Mismatch(_)) => Err(other_wallet("it watches another reserve")),
+            Err(error) => Err(other_wallet(error)),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Fault> {
+        let wallet = self.wallet.staged().cloned();
+        self.store.write(&Change::of_wallet(wallet))?;
+        let _written = self.wallet.take_staged();
+        Ok(())
+    }
+
+    fn next_address(&mut self) -> Result<bdk_wallet::AddressInfo, Fault> {
+        let fresh = self.wallet.reveal_next_address(KeychainKind::External);
+        self.write()?;
+        Ok(fresh)
+    }
+
+    fn take_blocks(&mut self, blocks: &[(u32, bitcoin::Block)]) -> Result<(), Fault> {
+        for (height, block) in blocks {
+            self.wallet
+                .apply_block(block, *height)
+                .map_err(|error| Fault::Nonsense {
+                    method: "getblock",
+                    what: error.to_string(),
+                })?;
+        }
+        self.write()
+    }
+
+    fn coins(&self) -> Vec<ReserveCoin> {
+        let coins = self.wallet.list_unspent();
+        coins
+            .map(|coin| ReserveCoin {
+                outpoint: coin.outpoint,
+                output: coin.txout,
+                index: coin.derivation_index,
+                height: match coin.chain_position {
+                    ChainPosition::Confirmed { anchor, .. } => Some(anchor.block_id.height),
+                    ChainPosition::Unconfirmed { .. } => None,
+                },
+            })
+            .collect()
+    }
+
+    fn note(&mut self, transaction: &Transaction) -> Result<(), Fault> {
+        let seen_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.wallet
+            .apply_unconfirmed_txs([(transaction.clone(), seen_s)]);
+        self.write()
+    }
+}
+
+fn other_wallet(error: impl std::fmt::Display) -> Fault {
+    Fault::OtherWallet {
+        what: error.to_string(),
+    }
+}
