@@ -7,6 +7,7 @@ mod bitcoind;
 mod contracts;
 mod process;
 mod product;
+mod research;
 mod setup;
 mod test;
 mod tidy;
@@ -38,6 +39,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
         name: "tidy",
         about: "check crate arrows, banned types and words, invariants, links, licences, duplicates",
         run: tidy::run,
+    },
+    Subcommand {
+        name: "research",
+        about: "check: documents, citations, commands and diagrams of the research report",
+        run: research::run,
     },
     Subcommand {
         name: "demo",

@@ -8,6 +8,7 @@ use crate::bitcoind::{self, Beside};
 use crate::contracts;
 use crate::process::{cargo, run as run_command, run_watching};
 use crate::product;
+use crate::research;
 use crate::setup;
 use crate::tidy;
 use crate::vectors;
@@ -72,6 +73,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "tidy",
         run: || Tally::one(&tidy::run(&[])),
+    },
+    Step {
+        name: "research",
+        run: || Tally::one(&research::check()),
     },
     Step {
         name: "vectors",

@@ -22,7 +22,7 @@ pub(crate) fn check(checkout: &Checkout) -> Vec<Finding> {
 }
 
 /// Lines outside fenced code, counted from 0.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter(move |(_, line)| {
         if line.trim_start().starts_with("```") {

@@ -4,8 +4,8 @@ mod arrows;
 mod dependencies;
 mod invariants;
 mod lexer;
-mod links;
-mod source;
+pub(crate) mod links;
+pub(crate) mod source;
 mod words;
 
 use std::time::Instant;
@@ -29,18 +29,24 @@ pub(crate) struct Finding {
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     let started = Instant::now();
     let findings = check()?;
+    report("tidy", &findings)?;
+    eprintln!("tidy: clean in {} ms", started.elapsed().as_millis());
+    Ok(())
+}
+
+/// Prints each finding as `file:line: what to do`; an error when there is any.
+pub(crate) fn report(rules: &str, findings: &[Finding]) -> Result<()> {
     for Finding {
         path,
         line,
         message,
-    } in &findings
+    } in findings
     {
         eprintln!("{path}:{line}: {message}");
     }
     if !findings.is_empty() {
-        bail!("tidy: {} findings", findings.len());
+        bail!("{rules}: {} findings", findings.len());
     }
-    eprintln!("tidy: clean in {} ms", started.elapsed().as_millis());
     Ok(())
 }
 
