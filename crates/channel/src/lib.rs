@@ -35,7 +35,7 @@ pub use expiry::{ExpiryRefusal, outgoing_expiry};
 pub use finality::{Finality, FinalityRule};
 pub use head::{JournalHead, Rollback, SignedHead, is_still_ours, kept, knows_voucher, may_go_on};
 pub use lane::{Lane, Lowering, SignRefusal, VoucherRefusal};
-pub use message::{GuardedLane, MESSAGE_MAX, PROTOCOL, PeerMessage, RESUME_MAX, Terms};
+pub use message::{GuardedLane, MESSAGE_MAX, PROTOCOL, PacketName, PeerMessage, RESUME_MAX, Terms};
 pub use serial::Serials;
 pub use signature::{
     CurveVerifier, NotSigned, Signature, SignatureVerifier, Verified, address_of_point,

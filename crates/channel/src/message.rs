@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_quantity::{Amount, ChannelSerial};
+use forebay_quantity::{Amount, ChannelSerial, PacketId, Timestamp};
 
 use crate::{Address, LaneId, SignedHead};
 
@@ -16,7 +16,7 @@ pub const PROTOCOL: &str = "forebay";
 /// The largest message taken, in bytes: the answer to a resume of [`RESUME_MAX`] requests, all of them fulfilled.
 pub const MESSAGE_MAX: usize = 40_960;
 
-/// The most requests or answers in one resume.
+/// The most requests, answers or packets in one message.
 pub const RESUME_MAX: usize = 1_024;
 
 /// One message. New variants go to the end; an unknown one is answered by an error and changes nothing.
@@ -105,6 +105,27 @@ pub enum PeerMessage {
         /// The head, as the pool signed it.
         known: Option<SignedHead>,
     },
+    /// Pool → peer, once on each link, after hello: all packets that its books have in flight to the peer.
+    PacketsAsked {
+        /// At most [`RESUME_MAX`]; more come in further messages.
+        packets: Vec<PacketName>,
+    },
+    /// Peer → pool: which of them have never come and would be refused now. The pool rejects them at once.
+    PacketsUnknown {
+        /// At most [`RESUME_MAX`].
+        packets: Vec<PacketName>,
+    },
+}
+
+/// A packet from the pool to the peer. Its number alone comes again after a while; with its expiry it is this one's.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, BorshSerialize, BorshDeserialize,
+)]
+pub struct PacketName {
+    /// When the pool stops waiting, as the prepare says it.
+    pub expires_at: Timestamp,
+    /// The prepare's request id.
+    pub packet: PacketId,
 }
 
 /// A lane that a watchtower guards, named so that no other anywhere has the same name.

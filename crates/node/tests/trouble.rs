@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use common::*;
 use forebay_chain_evm::Key;
-use forebay_channel::{Domain, PeerKeys, PeerMessage};
+use forebay_channel::{Domain, PacketName, PeerKeys, PeerMessage};
 use forebay_ilp::btp::{self, Entry, FrameType, RequestId};
 use forebay_ilp::{ErrorCode, Link, PacketType, ildcp};
 use forebay_journal::testing::{Faults, FaultyStorage};
 use forebay_node::{CommandFault, Ending, Node};
 use forebay_pool::Command;
-use forebay_quantity::Timestamp;
+use forebay_quantity::{PacketId, Timestamp};
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -379,18 +379,23 @@ async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_the
     node.stop().await;
 }
 
-/// Says hello as `forebay connect` does, and passes over what is heard until the terms come.
-async fn hello(client: &mut Client) -> Vec<Heard> {
-    hello_by(client, &Key::from_bytes([29; 32]).unwrap()).await
+fn alices_key() -> Key {
+    Key::from_bytes([29; 32]).unwrap()
 }
 
-/// Names the keys that `[29; 32]` signs for, with a proof by `prover`.
-async fn hello_by(client: &mut Client, prover: &Key) -> Vec<Heard> {
-    let keys = PeerKeys {
-        signer: Key::from_bytes([29; 32]).unwrap().address(),
-        payout: forebay_channel::Address::new([30; 20]),
-    };
-    let domain = Domain::new(31_337, forebay_channel::Address::new([2; 20]));
+/// Says hello as Alice's `forebay connect` does, and passes over what is heard until the terms come.
+async fn hello(client: &mut Client) -> Vec<Heard> {
+    hello_by(client, peer_keys(&alices_key()), &alices_key(), 2).await
+}
+
+/// The same for Bob.
+async fn bobs_hello(client: &mut Client) -> Vec<Heard> {
+    hello_by(client, peer_keys(&bobs_key()), &bobs_key(), 3).await
+}
+
+/// Names keys with a proof by `prover`, for the vault whose address is made of this byte.
+async fn hello_by(client: &mut Client, keys: PeerKeys, prover: &Key, vault: u8) -> Vec<Heard> {
+    let domain = Domain::new(31_337, forebay_channel::Address::new([vault; 20]));
     let hello = PeerMessage::Hello {
         signer: keys.signer,
         payout: keys.payout,
@@ -425,7 +430,7 @@ async fn keys_are_named_only_by_whoever_holds_them() {
     let node = funded(folder.path()).await;
     let mut alice = Client::connect(node.btp_address(), "alice").await;
     let other = Key::from_bytes([28; 32]).unwrap();
-    let heard = hello_by(&mut alice, &other).await;
+    let heard = hello_by(&mut alice, peer_keys(&alices_key()), &other, 2).await;
     assert!(
         matches!(heard[..], [Heard::Error { id: 60, .. }]),
         "{heard:?}"
@@ -551,6 +556,160 @@ async fn what_a_payee_says_again_after_a_restart_brings_its_payer_the_data() {
     let (third, ..) = bob.hear_prepare().await;
     bob.fulfill(third, &PREIMAGE, b"").await;
     assert_eq!(alice.hear().await, fulfilled(3, b""));
+    node.stop().await;
+}
+
+fn name((id, _, expires_at): (u32, u64, Timestamp)) -> PacketName {
+    let packet = PacketId(id);
+    PacketName { expires_at, packet }
+}
+
+/// Which packets the pool asked for, among what was heard.
+fn asked(heard: &[Heard]) -> Vec<Vec<PacketName>> {
+    let messages = heard.iter().filter_map(|heard| match heard {
+        Heard::Message { data, .. } => PeerMessage::decode(data),
+        _ => None,
+    });
+    let asked = messages.filter_map(|message| match message {
+        PeerMessage::PacketsAsked { packets } => Some(packets),
+        _ => None,
+    });
+    asked.collect()
+}
+
+async fn say(client: &mut Client, id: u32, message: &PeerMessage) {
+    let message = message.encode();
+    let mut frame = Vec::new();
+    let entry = [Entry::bytes("forebay", &message)];
+    btp::encode_message(&mut frame, RequestId(id), &entry);
+    client.send(frame).await;
+}
+
+/// Says that these packets never came, and waits until the pool has heard it.
+async fn disown(client: &mut Client, packets: Vec<PacketName>) {
+    say(client, 61, &PeerMessage::PacketsUnknown { packets }).await;
+    loop {
+        match client.hear().await {
+            Heard::Response { id: 61, .. } => return,
+            Heard::Error { id: 61, code } => panic!("refused with {code}"),
+            _ => {}
+        }
+    }
+}
+
+/// Seen in the demo: what a killed pool had journalled and not sent held its sender up for thirty seconds.
+#[tokio::test]
+async fn a_restarted_pool_asks_the_payee_and_rejects_at_once_what_never_came_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let mut sent = Vec::new();
+    for request in 1..=2 {
+        alice.prepare(request, 1_000_000, 25_000).await;
+        sent.push(bob.hear_prepare().await);
+    }
+    node.stop().await;
+
+    let node = Node::start(config(folder.path()), keys()).await.unwrap();
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    hello(&mut alice).await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let heard = bobs_hello(&mut bob).await;
+    let (first, second) = (name(sent[0]), name(sent[1]));
+    assert_eq!(asked(&heard), [[first, second]]);
+    let began = std::time::Instant::now();
+    disown(&mut bob, vec![first]).await;
+    assert_eq!(
+        alice.hear_reject().await,
+        (1, ErrorCode::T01PeerUnreachable)
+    );
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    // Whoever answers what it has disowned is not paid for it.
+    bob.fulfill(first.packet.0, &PREIMAGE, b"").await;
+    bob.fulfill(second.packet.0, &PREIMAGE, b"").await;
+    assert_eq!(alice.hear().await, fulfilled(2, b""));
+    assert_eq!(node.figures().late_answers.value(), 1);
+    let books = |state: &forebay_pool::State| {
+        let (alice, bob) = (state.peer(ALICE).unwrap(), state.peer(BOB).unwrap());
+        let owed = state.balance(alice.clearing).debit().value();
+        let earned = state.balance(bob.clearing).credit().value();
+        (
+            owed,
+            earned + state.balance(bob.vouchers_out).credit().value(),
+        )
+    };
+    let books = node.core().query(books).await.unwrap();
+    assert_eq!(books, (1_000_000, u128::from(sent[1].1)));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn packets_are_asked_for_once_on_each_link_and_behind_the_packets_sent_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let none = asked(&bobs_hello(&mut bob).await);
+    assert!(none.is_empty(), "nothing is in flight: {none:?}");
+    alice.prepare(1, 1_000_000, 25_000).await;
+    let first = name(bob.hear_prepare().await);
+    let none = asked(&bobs_hello(&mut bob).await);
+    assert!(none.is_empty(), "once on a link: {none:?}");
+
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(2, 1_000_000, 25_000).await;
+    let second = name(bob.hear_prepare().await);
+    let mut heard = bobs_hello(&mut bob).await;
+    while asked(&heard).is_empty() {
+        heard.push(bob.hear().await);
+    }
+    assert_eq!(asked(&heard), [[first, second]]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_packet_is_disowned_by_its_payee_its_number_and_its_expiry_and_not_once_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = funded(folder.path()).await;
+    let mut alice = Client::connect(node.btp_address(), "alice").await;
+    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    alice.prepare(1, 1_000_000, 25_000).await;
+    let first = name(bob.hear_prepare().await);
+    alice.prepare(2, 1_000_000, 25_000).await;
+    let second = name(bob.hear_prepare().await);
+    bob.fulfill(second.packet.0, &PREIMAGE, b"").await;
+    assert_eq!(alice.hear().await, fulfilled(2, b""));
+
+    let later = Timestamp(first.expires_at.0 + 1);
+    let strangers = [
+        PacketName {
+            expires_at: later,
+            ..first
+        },
+        PacketName {
+            packet: PacketId(first.packet.0 + (1 << 20)),
+            ..first
+        },
+        second,
+    ];
+    disown(&mut bob, strangers.to_vec()).await;
+    disown(&mut alice, vec![first]).await;
+    let most = forebay_channel::RESUME_MAX;
+    let packets = vec![first; most + 1];
+    say(&mut bob, 62, &PeerMessage::PacketsUnknown { packets }).await;
+    assert!(matches!(bob.hear().await, Heard::Error { id: 62, .. }));
+    // All of that changed nothing; the right name does, however often it is said.
+    bob.fulfill(first.packet.0, &[8; 32], b"").await;
+    assert_eq!(alice.hear_reject().await, (1, ErrorCode::F05WrongCondition));
+    alice.prepare(3, 1_000_000, 25_000).await;
+    let third = name(bob.hear_prepare().await);
+    disown(&mut bob, vec![third; most]).await;
+    assert_eq!(
+        alice.hear_reject().await,
+        (3, ErrorCode::T01PeerUnreachable)
+    );
+    assert_eq!(node.figures().relayed_rejects.sum(), 2);
     node.stop().await;
 }
 

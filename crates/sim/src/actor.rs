@@ -1,8 +1,8 @@
 //! A peer as the world plays it: its keys, what it sent, what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_channel::{Address, Signature};
+use forebay_channel::{Address, PacketName, Signature};
 use forebay_quantity::{AssetId, PeerId};
 
 /// A packet it sent and has no final answer to.
@@ -33,6 +33,10 @@ pub(crate) struct Actor {
     /// Highest voucher it gave, by serial.
     pub(crate) given: BTreeMap<u64, u128>,
     pub(crate) removed: bool,
+    /// Packets of the pool that came.
+    pub(crate) came: BTreeSet<PacketName>,
+    /// Packets of the pool of which it said that they never came.
+    pub(crate) disowned: BTreeSet<PacketName>,
 }
 
 impl Actor {
@@ -48,6 +52,17 @@ impl Actor {
             assert_eq!(hash, sent.condition, "[I8] a fulfil without the preimage");
             self.answered.insert(request, true);
         }
+    }
+
+    /// A packet of the pool reached it.
+    pub(crate) fn came(&mut self, name: PacketName) {
+        assert!(
+            !self.disowned.contains(&name),
+            "[I3] packet {} comes to {} after it was rejected as lost",
+            name.packet,
+            self.name
+        );
+        self.came.insert(name);
     }
 
     pub(crate) fn rejected(&mut self, request: u32) {

@@ -298,6 +298,8 @@ pub(crate) fn actor(
         vouchers: Default::default(),
         given: Default::default(),
         removed: false,
+        came: Default::default(),
+        disowned: Default::default(),
     }
 }
 

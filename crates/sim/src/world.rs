@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_channel::{Address, Domain, Verified, Voucher};
+use forebay_channel::{Address, Domain, PacketName, Verified, Voucher};
 use forebay_pool::{Admin, Command, Depth, Effect, Genesis, Prepare, Rejection, outstanding};
 use forebay_quantity::{
     AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, SourceId, Timestamp,
@@ -45,7 +45,7 @@ pub(crate) enum Mail {
     },
     Forwarded {
         peer: PeerId,
-        packet: PacketId,
+        name: PacketName,
         condition: [u8; 32],
     },
     Fulfilled {
@@ -669,6 +669,31 @@ impl World {
             done.is_ok() || removed,
             "a peer cannot name its keys: {done:?}"
         );
+        self.disown_lost(number);
+    }
+
+    /// What the pool forwards to a peer on a link and never came there is lost with that link; asked, the peer says so.
+    fn disown_lost(&mut self, number: usize) {
+        let peer = self.actors[number].id;
+        self.mail
+            .retain(|_, mail| !matches!(mail, Mail::Forwarded { peer: to, .. } if *to == peer));
+        let state = self.process.state();
+        let waiting = state.packets().filter(|(_, found)| found.out_peer == peer);
+        let names = waiting.map(|(packet, found)| PacketName {
+            expires_at: found.expires_out,
+            packet,
+        });
+        let lost: Vec<PacketName> = names
+            .filter(|name| !self.actors[number].came.contains(name))
+            .collect();
+        for name in lost {
+            self.counts.add("fault", "packet lost with its link");
+            self.actors[number].disowned.insert(name);
+            let packet = name.packet;
+            let code = *b"T01";
+            let done = self.apply(&Command::Reject { peer, packet, code });
+            assert_eq!(done, Ok(()), "[I3] a packet that waits cannot be rejected");
+        }
     }
 
     /// Asks the pool about requests without an answer.
@@ -716,9 +741,17 @@ impl World {
                 self.effect_times.entry(*id).or_insert(self.now);
                 self.adapter.perform(*id, request, has_gas, &mut self.chain);
             }
-            Effect::Forward { packet, peer, .. } => self.post(Mail::Forwarded {
+            Effect::Forward {
+                packet,
+                peer,
+                expires_at,
+                ..
+            } => self.post(Mail::Forwarded {
                 peer: *peer,
-                packet: *packet,
+                name: PacketName {
+                    expires_at: *expires_at,
+                    packet: *packet,
+                },
                 condition: self.conditions[&packet.0],
             }),
             Effect::RelayFulfill {
@@ -793,9 +826,12 @@ impl World {
             }
             Mail::Forwarded {
                 peer,
-                packet,
+                name,
                 condition,
-            } => crate::actions::answer(self, peer, packet, condition),
+            } => {
+                self.actors[index(peer)].came(name);
+                crate::actions::answer(self, peer, name.packet, condition);
+            }
             Mail::Fulfilled {
                 peer,
                 request,

@@ -128,6 +128,7 @@ const REACHED: [(&str, &[&str]); 5] = [
             "sector torn",
             "restart after a disk fault",
             "mail lost",
+            "packet lost with its link",
             "answer never given",
             "false voucher",
             "fact told twice",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use forebay_channel::{Address as ChainAddress, PeerMessage};
+use forebay_channel::{Address as ChainAddress, PacketName, PeerMessage};
 use forebay_ilp::btp::{self, Frame, RequestId};
 use forebay_ilp::ccp::{Control, UpdateView};
 use forebay_ilp::{
@@ -16,7 +16,7 @@ use forebay_journal::testing::FaultyStorage;
 use forebay_journal::{Journal, Options};
 use forebay_market::Price;
 use forebay_pool::events_of;
-use forebay_quantity::{Amount, ChannelSerial, Timestamp};
+use forebay_quantity::{Amount, ChannelSerial, PacketId, Timestamp};
 
 /// One decoder.
 pub(super) struct Decoder {
@@ -265,10 +265,20 @@ fn messages() -> Vec<Vec<u8>> {
             fulfilled: vec![(1, [7; 32]), (2, [8; 32])],
             pending: vec![3, 4],
         },
+        PeerMessage::PacketsAsked { packets: named() },
+        PeerMessage::PacketsUnknown { packets: named() },
     ]
     .iter()
     .map(PeerMessage::encode)
     .collect()
+}
+
+fn named() -> Vec<PacketName> {
+    let name = |packet| PacketName {
+        expires_at: Timestamp(1_800_000_000_000),
+        packet: PacketId(packet),
+    };
+    (0..3).map(name).collect()
 }
 
 fn message(bytes: &[u8]) -> Result<bool, &'static str> {

@@ -2,11 +2,12 @@
 
 use forebay_channel::vault::{Head, Place, VaultFact, VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, Channel, ChannelPolicy, Domain, Finality, LaneId, PeerMessage, Terms, Voucher,
+    Address, Channel, ChannelPolicy, Domain, Finality, LaneId, PacketName, PeerMessage, Terms,
+    Voucher,
 };
 use forebay_ilp::{Address as IlpAddress, ErrorCode, FulfillView, PacketView, PrepareView};
 use forebay_quantity::{
-    Amount, BlockHeight, ChannelSerial, EffectId, Hash32, Milliseconds, Timestamp,
+    Amount, BlockHeight, ChannelSerial, EffectId, Hash32, Milliseconds, PacketId, Timestamp,
 };
 use sha2::{Digest, Sha256};
 
@@ -109,6 +110,10 @@ fn text(effect: &Effect) -> String {
                 secured.value() / FACTOR,
                 if refused.is_some() { " refused" } else { "" }
             )
+        }
+        Effect::Say(PeerMessage::PacketsUnknown { packets }) => {
+            let packets = packets.iter().map(|name| name.packet.0);
+            format!("unknown {:?}", packets.collect::<Vec<_>>())
         }
         Effect::Say(PeerMessage::Held { amount, .. }) => {
             format!("holds {}", amount.value() / FACTOR)
@@ -279,6 +284,15 @@ impl World {
             &packet,
             FulfillView::parse(&packet).expect("a fulfill"),
         ))
+    }
+
+    fn pool_asks(&mut self, packets: &[(u32, Timestamp)]) -> String {
+        let name = |&(packet, expires_at)| PacketName {
+            expires_at,
+            packet: PacketId(packet),
+        };
+        let packets = packets.iter().map(name).collect();
+        self.run(Command::PoolSays(PeerMessage::PacketsAsked { packets }))
     }
 
     fn pool_pays(&mut self, amount: u128) -> String {
@@ -594,6 +608,77 @@ fn a_restart_of_the_pool_leaves_waiting_packets_waiting() {
     assert_eq!(world.pool_fulfills(1, 1), "to software 1 fulfill");
     assert_eq!(world.core.state().sent, Amount::new(20));
     assert_eq!(world.core.state().sent_pending, Amount::ZERO);
+}
+
+#[test]
+fn of_packets_that_never_came_the_pool_is_told_and_they_are_refused_should_they_come() {
+    let mut world = World::ready();
+    world.raised(1_000);
+    world.pool_sends(1, 10);
+    world.pool_sends(2, 10);
+    world.software_fulfills(2, 1);
+    world.pool_sends(3, 10);
+    let rejected = super::reply::reject(ErrorCode::F99ApplicationError, "");
+    world.run(Command::SoftwareReject(3, &rejected));
+    // The pool was killed: what it sent last was lost on its way here, and so was this process.
+    world.killed();
+    world.run(Command::SoftwareUp);
+    world.run(Command::PoolUp);
+    world.terms(50);
+    let of = |numbers: &[u32]| -> Vec<(u32, Timestamp)> {
+        numbers.iter().map(|number| (*number, EXPIRES)).collect()
+    };
+    assert_eq!(world.pool_asks(&of(&[1, 2, 3, 4, 5])), "unknown [4, 5]");
+    assert_eq!(world.pool_asks(&of(&[1, 2, 3])), "");
+    assert_eq!(world.pool_sends(4, 10), "to pool 4 T01");
+    assert_eq!(world.pool_asks(&of(&[4])), "unknown [4]", "as before");
+    // Its number comes again in another packet, which is none of this.
+    let packet = prepare(10, 1, Timestamp(EXPIRES.0 + 1));
+    let view = PrepareView::parse(&packet).expect("a prepare");
+    let effects = world.run(Command::PoolPrepare(4, &packet, view));
+    assert_eq!(effects, "deliver 4");
+    assert_eq!(world.pool_asks(&of(&[4])), "unknown [4]");
+    assert_eq!(world.software_fulfills(1, 1), "to pool 1 fulfill");
+    assert_eq!(world.core.state().received, Amount::new(20));
+}
+
+/// Answers are forgotten some time after their packets have expired: what they said is not known any more.
+#[test]
+fn of_an_expired_packet_nothing_is_said() {
+    let mut world = World::ready();
+    world.raised(1_000);
+    world.pool_sends(1, 10);
+    world.software_fulfills(1, 1);
+    world.now = Timestamp(EXPIRES.0 + 5_000);
+    world.run(Command::Tick);
+    assert!(world.core.state().answers.is_empty());
+    assert_eq!(world.pool_asks(&[(1, EXPIRES), (2, EXPIRES)]), "");
+    let later = Timestamp(world.now.0 + 1);
+    assert_eq!(world.pool_asks(&[(2, later)]), "unknown [2]");
+    world.now = later;
+    world.run(Command::Tick);
+    assert_eq!(world.pool_asks(&[(2, later)]), "", "too late by now");
+}
+
+/// A pool may ask for what it likes: memory for it is bounded, and beyond that nothing is disowned.
+#[test]
+fn no_more_packets_are_disowned_than_can_be_refused() {
+    let mut world = World::ready();
+    let question = |first: u32| -> Vec<(u32, Timestamp)> {
+        (first..first + 1_024)
+            .map(|number| (number, EXPIRES))
+            .collect()
+    };
+    for part in 0..16 {
+        assert!(
+            world
+                .pool_asks(&question(part * 1_024))
+                .starts_with("unknown")
+        );
+    }
+    assert_eq!(world.pool_asks(&question(16 * 1_024)), "");
+    assert_eq!(world.pool_sends(16 * 1_024, 1), "deliver 16384");
+    assert_eq!(world.pool_sends(0, 1), "to pool 0 T01");
 }
 
 #[test]

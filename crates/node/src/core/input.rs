@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use forebay_channel::PacketName;
 use forebay_ilp::Dialect;
 use forebay_ilp::ccp::Kind;
 use forebay_pool::{Command, Rejection, State};
@@ -50,6 +51,13 @@ pub(crate) enum Input {
         peer: PeerId,
         serial: ChannelSerial,
         amount: Amount,
+    },
+    /// Of the packets in flight to a peer, these never came there and never will.
+    Unknown {
+        peer: PeerId,
+        packets: Vec<PacketName>,
+        /// Held while they wait.
+        place: OwnedSemaphorePermit,
     },
     /// Sign and take nothing any more: this journal is not the newest, or not the only one in use [I14].
     Halt(String),
@@ -150,6 +158,23 @@ impl CoreHandle {
             data,
             place: place.map_err(|_| stopped())?,
         }))
+    }
+
+    /// Has packets rejected that never came to the peer they were meant for.
+    ///
+    /// # Errors
+    /// [`CommandFault::Stopped`].
+    pub(crate) async fn unknown(
+        &self,
+        peer: PeerId,
+        packets: Vec<PacketName>,
+    ) -> Result<(), CommandFault> {
+        let place = self.place().await?;
+        self.give(Input::Unknown {
+            peer,
+            packets,
+            place,
+        })
     }
 
     /// Hands over what is bounded at its source: packets by their batches, link changes by their links.

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_channel::knows_voucher;
+use forebay_channel::{PacketName, knows_voucher};
 use forebay_journal::{Fault, Head, Journal};
 use forebay_pool::{Command, Prepare, Rejection, Sequencer};
 use forebay_quantity::{Amount, ChannelSerial, PeerId, Timestamp};
@@ -248,6 +248,14 @@ impl Core {
                 serial,
                 amount,
             } => self.held(peer, serial, amount),
+            Input::Unknown {
+                peer,
+                packets,
+                place,
+            } => {
+                drop(place);
+                return self.unknown(wall, peer, &packets);
+            }
             Input::Halt(why) => self.halt(why),
             Input::Drain { until } => self.begin_draining(until),
             Input::Stop => self.mode = Mode::Done(self.ending(Ending::Stopped)),
@@ -276,6 +284,30 @@ impl Core {
             Ok(()) => {}
             Err(rollback) => self.halt(rollback.to_string()),
         }
+    }
+
+    /// A packet that never came to its next hop need not wait for its expiry; one that was answered meanwhile stays so.
+    fn unknown(&mut self, wall: Timestamp, peer: PeerId, packets: &[PacketName]) -> usize {
+        if self.is_failed() {
+            return 1;
+        }
+        let mut lost = 0;
+        for name in packets {
+            let PacketName { packet, expires_at } = *name;
+            if !self.sequencer.state().awaits(peer, packet, expires_at) {
+                continue;
+            }
+            let code = *b"T01";
+            self.apply_own(wall, Command::Reject { peer, packet, code });
+            lost += 1;
+        }
+        if lost > 0 {
+            info!(
+                peer = peer.0,
+                "{lost} packets were lost on their way to this peer: they are rejected"
+            );
+        }
+        packets.len().max(1)
     }
 
     fn begin_draining(&mut self, until: Timestamp) {
@@ -436,6 +468,7 @@ impl Core {
             query(self.sequencer.state());
         }
         self.post.send_terms(self.sequencer.state());
+        self.post.ask_in_flight(self.sequencer.state());
     }
 
     fn finish_draining(&mut self) {

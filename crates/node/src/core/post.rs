@@ -1,6 +1,7 @@
 //! What leaves the core thread after a sync: packets patched into links' buffers, answers, vouchers and chain requests.
 
 mod answers;
+mod asking;
 mod links;
 mod routes;
 
@@ -68,6 +69,8 @@ struct LinkSide {
     routes: RouteRequests,
     /// It speaks the sub-protocol: it hears terms, and numbers its requests so that a late answer finds the right one.
     speaks: bool,
+    /// It was, or will be, asked which packets never came.
+    is_asked: bool,
 }
 
 /// Everything that waits to leave.
@@ -87,6 +90,10 @@ pub(crate) struct Post {
     /// Channels whose peers have not said yet which voucher of ours they hold.
     unheard: BTreeSet<ChannelSerial>,
     terms_due: BTreeSet<PeerId>,
+    /// Who has just said hello on a new link, and is asked which packets never came.
+    ask_due: BTreeSet<PeerId>,
+    /// Before then all packets in flight are not gone through for that again.
+    ask_from: Option<Instant>,
     own_request: u32,
     text: String,
     operator: Vec<u8>,
@@ -114,6 +121,8 @@ impl Post {
             undelivered: Vec::new(),
             unheard: BTreeSet::new(),
             terms_due: BTreeSet::new(),
+            ask_due: BTreeSet::new(),
+            ask_from: None,
             own_request: 0,
             text: String::new(),
             operator: Vec::new(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use forebay_chain_evm::FastVerifier;
 use forebay_channel::{
-    Address, LaneId, PROTOCOL, PeerMessage, RESUME_MAX, Signature, Terms, Verified, Voucher,
+    Address, LaneId, PROTOCOL, PacketName, PeerMessage, RESUME_MAX, Signature, Terms, Verified,
+    Voucher,
 };
 use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
 use forebay_pool::{Command, PeerKeys, State};
@@ -107,9 +108,10 @@ impl Speaker {
             } => Ok(Some(self.voucher(serial, amount, signature).await)),
             PeerMessage::Resume { requests } => self.resume(requests).await.map(Some),
             PeerMessage::VoucherHeld { .. } => Ok(None),
-            PeerMessage::Terms(_) | PeerMessage::Resumed { .. } => {
-                Err("this message is for peers".into())
-            }
+            PeerMessage::PacketsUnknown { packets } => self.unknown(packets).await.map(|()| None),
+            PeerMessage::Terms(_)
+            | PeerMessage::Resumed { .. }
+            | PeerMessage::PacketsAsked { .. } => Err("this message is for peers".into()),
             PeerMessage::Held {
                 serial,
                 amount,
@@ -257,6 +259,15 @@ impl Speaker {
             .query(move |state| resumed(state, peer, &requests))
             .await;
         resumed.map_err(|fault| fault.to_string())
+    }
+
+    /// Hands on which packets of ours never came to the peer.
+    async fn unknown(&self, packets: Vec<PacketName>) -> Result<(), String> {
+        if packets.len() > RESUME_MAX {
+            return Err(format!("at most {RESUME_MAX} packets are named at a time"));
+        }
+        let told = self.shared.core.unknown(self.facts.peer, packets).await;
+        told.map_err(|fault| fault.to_string())
     }
 }
 

@@ -160,7 +160,9 @@ async fn begin(message: Option<PeerMessage>, principal: PrincipalId, desk: &Desk
             | PeerMessage::Resumed { .. }
             | PeerMessage::Guarded { .. }
             | PeerMessage::Held { .. }
-            | PeerMessage::HeadKnown { .. },
+            | PeerMessage::HeadKnown { .. }
+            | PeerMessage::PacketsAsked { .. }
+            | PeerMessage::PacketsUnknown { .. },
         ) => Answering::Refused(
             "a watchtower guards vouchers and remembers heads, and no more".into(),
         ),

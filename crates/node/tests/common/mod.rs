@@ -165,14 +165,24 @@ pub async fn fund(core: &CoreHandle) {
         },
     )
     .await;
-    let keys = PeerKeys {
-        signer: ChainAddress::new([19; 20]),
-        payout: ChainAddress::new([20; 20]),
-    };
+    let keys = peer_keys(&bobs_key());
     core.command(Command::Keys { peer: BOB, keys })
         .await
         .unwrap();
     open_channels(core).await;
+}
+
+/// What Bob signs with.
+pub fn bobs_key() -> Key {
+    Key::from_bytes([19; 32]).unwrap()
+}
+
+/// The keys of a peer that signs with this one.
+pub fn peer_keys(key: &Key) -> PeerKeys {
+    PeerKeys {
+        signer: key.address(),
+        payout: ChainAddress::new([20; 20]),
+    }
 }
 
 /// Carries out every channel opening that the core asks for.

@@ -244,6 +244,12 @@ impl State {
         self.requests.contains_key(&(peer.0, request))
     }
 
+    /// Whether this very packet waits for this peer: its number comes again, its number and expiry do not.
+    pub fn awaits(&self, peer: PeerId, packet: PacketId, expires_out: Timestamp) -> bool {
+        self.packet(packet)
+            .is_some_and(|found| found.out_peer == peer && found.expires_out == expires_out)
+    }
+
     pub(crate) fn pair(&self, paid_in: AssetId, paid_out: AssetId) -> Option<Pair> {
         *self
             .pairs

@@ -1,10 +1,10 @@
 //! Packets from the pool to our software, and the vouchers that pay for them.
 
-use forebay_channel::{LaneId, PeerMessage, Phase, Signature, Verified, Voucher};
+use forebay_channel::{LaneId, PacketName, PeerMessage, Phase, Signature, Verified, Voucher};
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
-use forebay_quantity::{Amount, ChannelSerial, Milliseconds, Timestamp};
+use forebay_quantity::{Amount, ChannelSerial, Milliseconds, PacketId, Timestamp};
 
-use super::{Core, Effect, IN_FLIGHT_MAX};
+use super::{Core, DISOWNED_MAX, Effect, IN_FLIGHT_MAX};
 use crate::connect::event::Event;
 use crate::connect::reply::reject;
 
@@ -22,6 +22,15 @@ impl Core {
         packet: &[u8],
         view: &PrepareView<'_>,
     ) {
+        let name = PacketName {
+            expires_at: view.expires_at,
+            packet: PacketId(request),
+        };
+        if self.disowned.contains(&name) {
+            let text = "it comes after we said that it never came";
+            let answer = reject(ErrorCode::T01PeerUnreachable, text);
+            return self.effects.push(Effect::AnswerPool(request, answer));
+        }
         if self.state.incoming.contains_key(&request) {
             return;
         }
@@ -44,6 +53,29 @@ impl Core {
             condition,
         });
         self.effects.push(Effect::Deliver(request, packet.to_vec()));
+    }
+
+    /// Says which packets of the pool never came. What it sent before it asked was read before its question, on this link
+    /// or on an earlier one that is gone; so they cannot come any more, and would be refused.
+    pub(super) fn packets_asked(&mut self, now: Timestamp, packets: &[PacketName]) {
+        let unknown = |name: &&PacketName| !self.has_seen(now, name);
+        let packets: Vec<PacketName> = packets.iter().filter(unknown).copied().collect();
+        let anew = packets.iter().filter(|name| !self.disowned.contains(name));
+        if packets.is_empty() || self.disowned.len() + anew.count() > DISOWNED_MAX {
+            return;
+        }
+        self.disowned.extend(&packets);
+        self.effects
+            .push(Effect::Say(PeerMessage::PacketsUnknown { packets }));
+    }
+
+    /// Whether a packet came, or may have come: answers are forgotten some time after their packets have expired.
+    fn has_seen(&self, now: Timestamp, name: &PacketName) -> bool {
+        let taken = self.state.incoming.get(&name.packet.0);
+        let answer = self.state.answers.get(&name.packet.0);
+        name.expires_at <= now
+            || taken.is_some_and(|taken| taken.expires_at == name.expires_at)
+            || answer.is_some_and(|answer| answer.expires_at == name.expires_at)
     }
 
     pub(super) fn refusal(

@@ -55,7 +55,10 @@ impl Core {
                 refused,
             } => self.voucher_held(now, serial, secured, refused),
             PeerMessage::Resumed { fulfilled, pending } => self.resumed(now, &fulfilled, &pending),
-            PeerMessage::Hello { .. } | PeerMessage::Resume { .. } => {
+            PeerMessage::PacketsAsked { packets } => self.packets_asked(now, &packets),
+            PeerMessage::Hello { .. }
+            | PeerMessage::Resume { .. }
+            | PeerMessage::PacketsUnknown { .. } => {
                 self.alarm("the pool sent what only a peer says")
             }
             PeerMessage::Guard { .. }

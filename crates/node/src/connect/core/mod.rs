@@ -8,11 +8,12 @@ mod incoming;
 mod link;
 mod outgoing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forebay_channel::vault::{VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, GuardedLane, LaneId, PeerKeys, PeerMessage, Phase, RESUME_MAX,
+    Address, ChannelPolicy, Domain, GuardedLane, LaneId, PacketName, PeerKeys, PeerMessage, Phase,
+    RESUME_MAX,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Timestamp};
@@ -23,6 +24,8 @@ use super::state::State;
 
 /// Packets in flight each way: what one resume can ask for.
 const IN_FLIGHT_MAX: usize = RESUME_MAX;
+/// Packets disowned at a time: all that a pool asks for on a link.
+const DISOWNED_MAX: usize = 16 * RESUME_MAX;
 /// An answer is kept this long after its packet expired, for a pool whose clock is behind.
 const ANSWER_KEPT_MS: u64 = 5_000;
 /// Unanswered prepares are asked for again this long after they expired, and then as often.
@@ -143,6 +146,8 @@ pub struct Core {
     asked_at: Timestamp,
     /// Requests known to be fulfilled whose data may still come: preimage, and until when they wait.
     bare: BTreeMap<u32, ([u8; 32], Timestamp)>,
+    /// Packets of the pool of which we said that they never came: they are refused if they come after all.
+    disowned: BTreeSet<PacketName>,
     said_at: Timestamp,
     retry_at: Timestamp,
     /// The chain's clock.
@@ -169,6 +174,7 @@ impl Core {
             asked: Vec::new(),
             asked_at: Timestamp(0),
             bare: BTreeMap::new(),
+            disowned: BTreeSet::new(),
             said_at: Timestamp(0),
             retry_at: Timestamp(0),
             chain_now: Timestamp(0),
@@ -282,6 +288,7 @@ impl Core {
             );
         }
         self.release_waiting(now);
+        self.disowned.retain(|name| name.expires_at > now);
         let forget = Timestamp(now.0.saturating_sub(ANSWER_KEPT_MS));
         if self
             .state

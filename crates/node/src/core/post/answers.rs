@@ -179,7 +179,7 @@ impl Post {
         self.text.clear();
         self.text.push_str(match &code {
             b"R00" => "the next hop did not answer in time",
-            b"T01" => "the next hop is not connected",
+            b"T01" => "the packet did not reach the next hop",
             _ => "the next hop could not handle the packet",
         });
         self.reject(peer, request, code, &[]);

@@ -37,6 +37,7 @@ impl Post {
             is_touched,
             routes: RouteRequests::default(),
             speaks: false,
+            is_asked: false,
         });
         self.figures.connected.note(peer, true);
         let owed = state
@@ -140,6 +141,9 @@ impl Post {
             Command::Keys { peer, .. } => {
                 if let Some(Some(side)) = self.links.get_mut(peer.0 as usize) {
                     side.speaks = true;
+                    if !std::mem::replace(&mut side.is_asked, true) {
+                        self.ask_due.insert(*peer);
+                    }
                 }
                 self.return_fulfills(*peer);
                 Some(*peer)
@@ -160,22 +164,21 @@ impl Post {
     /// Sends the terms that changed to the peers that speak of them.
     pub(crate) fn send_terms(&mut self, state: &State) {
         for peer in std::mem::take(&mut self.terms_due) {
-            let speaks = self
-                .links
-                .get(peer.0 as usize)
-                .and_then(Option::as_ref)
-                .is_some_and(|side| side.speaks);
-            let Some(terms) = terms(state, peer).filter(|_| speaks) else {
-                continue;
-            };
-            let request = self.next_request();
-            let Self { links, touched, .. } = self;
-            let Some(side) = side_of(links, touched, peer) else {
-                continue;
-            };
-            let message = PeerMessage::Terms(terms).encode();
-            side.frames
-                .push(|out| crate::link::encode_message(out, request, &message));
+            if let Some(terms) = terms(state, peer) {
+                self.say(peer, &PeerMessage::Terms(terms));
+            }
         }
+    }
+
+    /// Says something to a peer that speaks the sub-protocol on its link, behind all packets sent there before.
+    pub(super) fn say(&mut self, peer: PeerId, message: &PeerMessage) {
+        let request = self.next_request();
+        let Self { links, touched, .. } = self;
+        let Some(side) = side_of(links, touched, peer).filter(|side| side.speaks) else {
+            return;
+        };
+        let message = message.encode();
+        side.frames
+            .push(|out| crate::link::encode_message(out, request, &message));
     }
 }
