@@ -210,6 +210,12 @@ pub fn knows_voucher(
     held: Amount,
     promised: Amount,
 ) -> Result<(), Rollback> {
+    #[cfg(feature = "planted-bugs")]
+    let held = match forebay_quantity::planted::is(forebay_quantity::planted::Bug::OldCopyAccepted)
+    {
+        true => Amount::ZERO,
+        false => held,
+    };
     if held > promised {
         return Err(Rollback::Promised {
             serial,

@@ -32,6 +32,8 @@ pub enum Bug {
     SourcesUnbounded,
     /// No notice seems to endanger anything.
     NoticeIgnored,
+    /// A pool goes on from an old copy of its journal, whatever witnesses and peers say.
+    OldCopyAccepted,
     /// An exit is paid and the vault in the books is not lowered.
     VaultNotLowered,
 }
@@ -55,6 +57,7 @@ impl Bug {
             Self::InstructionRepeated => 11,
             Self::SourcesUnbounded => 12,
             Self::NoticeIgnored => 13,
+            Self::OldCopyAccepted => 14,
             Self::VaultNotLowered => 15,
         }
     }

@@ -39,7 +39,8 @@ pub(crate) fn act(world: &mut World) {
         950..=957 => fail_disk(world),
         958..=963 => world.crash_if_up(),
         964..=971 => jump_clock(world),
-        972..=983 => reorganise(world),
+        972..=982 => reorganise(world),
+        983 => world.start_second(),
         988..=991 => meet(world),
         984..=987 => world.poll_limit = world.random.pick(&[0, 1, 3, usize::MAX, usize::MAX]),
         _ => {

@@ -7,8 +7,10 @@ use forebay_pool::{AssetPolicy, ChainRequest, Effect, Packet, Prepare, State, Va
 use forebay_quantity::{AssetId, CommandId, EffectId, PacketId, PeerId};
 use sha2::{Digest, Sha256};
 
+use crate::actor::Actor;
 use crate::books::{Books, PacketBook, PeerBook, signed};
 use crate::chain::Chain;
+use crate::witness::WITNESSES;
 
 /// What has left the pool, which no crash takes back.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub(crate) struct Auditor {
     released: Released,
     /// Accepted and not yet released.
     waiting: Vec<CommandId>,
+    /// The highest frame that each witness was told of and took.
+    witnessed: [u64; WITNESSES],
 }
 
 /// Ledger units that roundings of chain amounts may come to in one run: less than one a fact.
@@ -46,6 +50,7 @@ impl Auditor {
             appended: None,
             released: Released::default(),
             waiting: Vec::new(),
+            witnessed: [0; WITNESSES],
         }
     }
 
@@ -290,6 +295,43 @@ impl Auditor {
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. }
             | ChainRequest::Heartbeat { .. } => {}
+        }
+    }
+
+    /// A witness took a head of the pool's.
+    pub(crate) fn witnessed(&mut self, witness: usize, sequence: u64) {
+        let known = &mut self.witnessed[witness];
+        *known = sequence.max(*known);
+    }
+
+    /// A started pool goes on from this frame: it is no older than what any quorum has heard of, and no peer holds a
+    /// voucher that it does not know.
+    pub(crate) fn goes_on<'a>(
+        &self,
+        sequence: u64,
+        state: &State,
+        actors: impl Iterator<Item = &'a Actor>,
+    ) {
+        let mut witnessed = self.witnessed;
+        witnessed.sort_unstable();
+        let known_to_most = witnessed[WITNESSES / 2];
+        assert!(
+            sequence >= known_to_most,
+            "[I14] a pool goes on from frame {sequence}, and most witnesses have heard of frame {known_to_most}"
+        );
+        for actor in actors {
+            let channel = state
+                .peer(actor.id)
+                .and_then(|account| account.channel.as_ref());
+            let Some(channel) = channel else { continue };
+            let (serial, promised) = (channel.serial().0, channel.outgoing.promised().value());
+            let held = actor.vouchers.get(&serial).map_or(0, |(held, _)| *held);
+            assert!(
+                held <= promised,
+                "[I14] a pool goes on from frame {sequence}, which knows of a voucher over {promised} on channel {serial}, \
+                 and {} holds one over {held}",
+                actor.name
+            );
         }
     }
 

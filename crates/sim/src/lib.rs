@@ -21,6 +21,7 @@ mod setup;
 mod signing;
 mod trace;
 mod vault;
+mod witness;
 mod world;
 
 use std::any::Any;

@@ -21,11 +21,11 @@ pub(crate) fn heal_and_check(world: &mut World) {
     world.calm = true;
     world.skew = 0;
     world.poll_limit = usize::MAX;
-    world.restart_at = world.now;
     world
         .process
         .storage
         .set_faults(forebay_journal::testing::Faults::default());
+    world.settle_place();
     world.move_world();
     for number in 0..world.factors.len() {
         let asset = AssetId(u16::try_from(number).expect("few"));

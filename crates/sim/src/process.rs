@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_journal::testing::{Faults, FaultyStorage};
-use forebay_journal::{Fault, Journal, Options};
+use forebay_journal::{Fault, Head, Journal, Options};
 use forebay_pool::{Sequencer, State};
 use forebay_quantity::Hash32;
 
@@ -21,7 +21,28 @@ pub(crate) struct Process {
     pub(crate) running: Option<Running>,
     /// The state's digest after each frame.
     digests: BTreeMap<u64, Hash32>,
+    /// The hash of each frame.
+    hashes: BTreeMap<u64, Hash32>,
     pub(crate) pruned: bool,
+}
+
+/// The state that a copy of the journal's files gives, and its last frame's number.
+pub(crate) fn state_of_copy(files: BTreeMap<String, Vec<u8>>) -> (u64, State) {
+    let storage = Arc::new(FaultyStorage::from_files(0, files));
+    let (journal, mut recovery) = Journal::open(storage, options())
+        .unwrap_or_else(|fault| panic!("[I10] a copy of the journal does not open: {fault}"));
+    let snapshot = recovery.snapshot.take();
+    let state = snapshot.map(|snapshot| State::restore(&snapshot.state));
+    let state = state.map(|state| state.expect("[I10] our own snapshot is readable"));
+    let mut sequencer = Sequencer::new(state.unwrap_or_default());
+    while let Some(frame) = recovery.next_frame().expect("a copy has no faults") {
+        sequencer.replay(frame.payload).expect("our own journal");
+    }
+    (journal.head().sequence.0, sequencer.state().clone())
+}
+
+fn hash_of(head: Head) -> Hash32 {
+    Hash32(head.hash.0)
 }
 
 fn options() -> Options {
@@ -37,6 +58,7 @@ impl Process {
             storage: FaultyStorage::new(seed),
             running: None,
             digests: BTreeMap::from([(0, State::default().digest())]),
+            hashes: BTreeMap::new(),
             pruned: false,
         }
     }
@@ -74,6 +96,8 @@ impl Process {
             "[I10] recovery up to frame {last} gives another state"
         );
         self.digests.retain(|sequence, _| *sequence <= last);
+        self.hashes.retain(|sequence, _| *sequence <= last);
+        self.hashes.insert(last, hash_of(journal.head()));
         self.running = Some(Running { sequencer, journal });
         last
     }
@@ -109,7 +133,22 @@ impl Process {
 
     pub(crate) fn append(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let running = self.running.as_mut().expect("asked of a running pool");
-        running.journal.append(payload).map(|_| ())
+        let sequence = running.journal.append(payload)?;
+        let hash = hash_of(running.journal.head());
+        self.hashes.insert(sequence.0, hash);
+        Ok(())
+    }
+
+    /// The last frame and its hash.
+    pub(crate) fn head(&self) -> (u64, Hash32) {
+        let running = self.running.as_ref().expect("asked of a running pool");
+        let head = running.journal.head();
+        (head.sequence.0, hash_of(head))
+    }
+
+    /// The hash of a frame, of which a copy that has it knows no other.
+    pub(crate) fn hash_at(&self, sequence: u64) -> Option<Hash32> {
+        self.hashes.get(&sequence).copied()
     }
 
     pub(crate) fn sync(&mut self) -> Result<(), Fault> {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use forebay_channel::{Address, Domain, PacketName, Verified, Voucher};
-use forebay_pool::{Admin, Command, Depth, Effect, Genesis, Prepare, Rejection, outstanding};
+use forebay_channel::{Address, Domain, PacketName, Verified, Voucher, knows_voucher};
+use forebay_pool::{
+    Admin, Command, Depth, Effect, Genesis, Prepare, Rejection, State, outstanding,
+};
 use forebay_quantity::{
-    AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, SourceId, Timestamp,
+    Amount, AssetId, ChannelSerial, CommandId, EffectId, PacketId, PeerId, SourceId, Timestamp,
 };
 use sha2::{Digest, Sha256};
 
@@ -14,11 +16,12 @@ use crate::adapter::{Adapter, Report};
 use crate::auditor::{Auditor, variant};
 use crate::chain::{Chain, FINALITY_DEPTH};
 use crate::counts::Counts;
-use crate::process::Process;
+use crate::process::{Process, state_of_copy};
 use crate::random::Random;
 use crate::setup;
 use crate::signing::sign;
 use crate::trace;
+use crate::witness::{Ending, Witnesses};
 
 /// When the world begins.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
@@ -107,6 +110,12 @@ pub(crate) struct World {
     pub(crate) poll_limit: usize,
     /// When each effect first left.
     pub(crate) effect_times: BTreeMap<EffectId, u64>,
+    witnesses: Witnesses,
+    /// How often the pool tells its witnesses where it stands.
+    tell_every: u64,
+    next_tell: u64,
+    /// A copy of the journal's files, which somebody may put back one day.
+    copy: Option<BTreeMap<String, Vec<u8>>>,
 }
 
 impl World {
@@ -114,6 +123,8 @@ impl World {
         let mut random = Random::new(seed);
         let genesis = setup::genesis(&mut random);
         let process = Process::new(random.next());
+        let witnesses = Witnesses::new(genesis.pool_signer);
+        let tell_every = random.pick(&[1_000, 60_000, 3_600_000]);
         let mut world = Self {
             adapter: Adapter::new(genesis.pool_signer),
             process,
@@ -145,6 +156,10 @@ impl World {
             step: 0,
             poll_limit: usize::MAX,
             effect_times: BTreeMap::new(),
+            witnesses,
+            tell_every,
+            next_tell: START_MS,
+            copy: None,
         };
         world.process.start();
         setup::populate(&mut world);
@@ -242,7 +257,7 @@ impl World {
             self.restart();
         }
         if self.halted && self.now >= self.restart_at {
-            self.counts.add("fault", "restart after a disk fault");
+            self.counts.add("fault", "restart after a halt");
             let power_lost = self.random.chance(400);
             self.die(power_lost, 0);
             self.restart();
@@ -543,12 +558,16 @@ impl World {
             return self.crash("crash after release");
         }
         self.check();
+        if !self.calm && self.random.chance(20) {
+            self.copy = Some(self.process.storage.files());
+        }
         if !self.calm && self.random.chance(6) {
             let prune = self.random.chance(100);
             if self.process.snapshot(prune) {
                 self.counts.add("act", "snapshot");
             }
         }
+        self.tell_witnesses();
     }
 
     pub(crate) fn check(&self) {
@@ -570,8 +589,12 @@ impl World {
         } else {
             "disk failed"
         };
-        trace::step(|| format!("{} {kind}: {fault}", self.now - START_MS));
         self.counts.add("fault", kind);
+        self.stop_for(&format!("{kind}: {fault}"));
+    }
+
+    fn stop_for(&mut self, why: &str) {
+        trace::step(|| format!("{} {why}", self.now - START_MS));
         self.process.sequencer().halt();
         self.halted = true;
         self.restart_at = self.now + self.random.below(30_000);
@@ -619,8 +642,123 @@ impl World {
         });
     }
 
+    /// Tells witnesses where the journal stands, at a bounded rate; one that knows a later start stops the pool.
+    fn tell_witnesses(&mut self) {
+        if self.now < self.next_tell {
+            return;
+        }
+        self.next_tell = self.now + self.tell_every;
+        let (sequence, hash) = self.process.head();
+        let sleepy = if self.calm { 0 } else { 150 };
+        self.witnesses.sleep(&mut self.random, sleepy);
+        match self.witnesses.tell(sequence, hash) {
+            Ok(agreed) => {
+                for witness in agreed {
+                    self.auditor.witnessed(witness, sequence);
+                }
+            }
+            Err(rollback) => {
+                self.counts.add("fault", "second process noticed");
+                self.stop_for(&rollback.to_string());
+            }
+        }
+    }
+
+    /// Whoever else has taken the pool's place is heard of now, and the pool takes it back.
+    pub(crate) fn settle_place(&mut self) {
+        self.next_tell = 0;
+        self.end_batch(None);
+        self.restart_at = self.now;
+    }
+
+    /// Somebody starts a second process on a copy of the journal as it is now.
+    pub(crate) fn start_second(&mut self) {
+        if !self.is_up() || self.halted {
+            return;
+        }
+        self.end_batch(None);
+        if !self.is_up() || self.halted {
+            return;
+        }
+        let (sequence, hash) = self.process.head();
+        let hash_at = |sequence| self.process.hash_at(sequence);
+        let ending = Ending {
+            sequence,
+            hash,
+            hash_at: &hash_at,
+        };
+        if self.witnesses.be_taken(&ending, &mut self.random) {
+            self.counts.add("fault", "second process");
+        }
+    }
+
+    /// An old copy of the journal is put back and started: witnesses or peers show what it is before it has signed
+    /// anything, or it is as good as the newest.
+    fn start_old_copy(&mut self, files: BTreeMap<String, Vec<u8>>) {
+        let (sequence, state) = state_of_copy(files);
+        let Some(hash) = self.process.hash_at(sequence) else {
+            return;
+        };
+        trace::step(|| {
+            format!(
+                "{} a copy that ends at frame {sequence} is started",
+                self.now - START_MS
+            )
+        });
+        self.counts.add("fault", "old copy put back");
+        let hash_at = |at| self.process.hash_at(at).filter(|_| at <= sequence);
+        let ending = Ending {
+            sequence,
+            hash,
+            hash_at: &hash_at,
+        };
+        match self.witnesses.prove(&ending, &mut self.random) {
+            Err(_) => return self.counts.add("fault", "old copy refused by a witness"),
+            Ok(false) => return self.counts.add("fault", "too few witnesses"),
+            Ok(true) => {}
+        }
+        if self
+            .actors
+            .iter()
+            .any(|actor| !knows_voucher_of(&state, actor))
+        {
+            return self.counts.add("fault", "old copy refused by a peer");
+        }
+        self.auditor.goes_on(sequence, &state, self.actors.iter());
+        self.counts.add("fault", "old copy as good as the newest");
+    }
+
+    /// The newest journal proves itself to the witnesses; false while too few of them are awake.
+    fn prove(&mut self, sequence: u64) -> bool {
+        let (at, hash) = self.process.head();
+        assert_eq!(at, sequence, "nothing is appended before the proof");
+        let hash_at = |sequence| self.process.hash_at(sequence);
+        let ending = Ending {
+            sequence,
+            hash,
+            hash_at: &hash_at,
+        };
+        match self.witnesses.prove(&ending, &mut self.random) {
+            Ok(proved) => proved,
+            Err(rollback) => panic!("[I14] the newest journal is refused: {rollback}"),
+        }
+    }
+
     fn restart(&mut self) {
+        let sleepy = if self.calm { 0 } else { 150 };
+        self.witnesses.sleep(&mut self.random, sleepy);
+        if let Some(files) = self.copy.take_if(|_| !self.calm && self.random.chance(300)) {
+            self.start_old_copy(files);
+        }
         let sequence = self.process.start();
+        if !self.prove(sequence) {
+            self.counts.add("fault", "too few witnesses");
+            self.process.die(false);
+            self.restart_at = self.now + 5_000;
+            return;
+        }
+        self.auditor
+            .goes_on(sequence, self.process.state(), self.actors.iter());
         trace::step(|| {
             format!(
                 "{} the pool restarts at frame {sequence}",
@@ -864,6 +1002,17 @@ impl World {
             *best = (amount, signature);
         }
     }
+}
+
+/// What the node makes of a peer's word about what it holds of ours.
+fn knows_voucher_of(state: &State, actor: &Actor) -> bool {
+    let channel = state
+        .peer(actor.id)
+        .and_then(|account| account.channel.as_ref());
+    let Some(channel) = channel else { return true };
+    let held = actor.vouchers.get(&channel.serial().0);
+    let held = Amount::new(held.map_or(0, |(held, _)| *held));
+    knows_voucher(channel.serial(), held, channel.outgoing.promised()).is_ok()
 }
 
 pub(crate) fn index(peer: PeerId) -> usize {

@@ -6,7 +6,7 @@ use forebay_sim::{Case, STEPS, run, silence_panics};
 const SEEDS_MAX: u64 = 200;
 
 /// The bug, and the invariants that may name it: with one broken, another's check may come first.
-const BUGS: [(Bug, &[&str]); 13] = [
+const BUGS: [(Bug, &[&str]); 14] = [
     (Bug::LegUncredited, &["[I1]"]),
     (Bug::PendingForgotten, &["[I2]"]),
     (Bug::LegsLeftPending, &["[I3]"]),
@@ -19,6 +19,7 @@ const BUGS: [(Bug, &[&str]); 13] = [
     (Bug::InstructionRepeated, &["[I11]"]),
     (Bug::SourcesUnbounded, &["[I12]"]),
     (Bug::NoticeIgnored, &["[I13]"]),
+    (Bug::OldCopyAccepted, &["[I14]"]),
     (Bug::VaultNotLowered, &["[I15]"]),
 ];
 
