@@ -22,6 +22,7 @@ use alloy::{
 };
 use forebay_channel::{Address, Finality};
 use forebay_quantity::{Amount, BlockHeight, Bps, EffectId, Hash32};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -97,7 +98,7 @@ impl Account {
     /// Connects, checks the chain id, and reads the record of what was sent before.
     ///
     /// # Errors
-    /// When no node answers, the chain is another one, or the record cannot be read.
+    /// When no node answers, the chain is another one, or the record cannot be read or is another account's.
     pub async fn connect(
         settings: AccountSettings,
         key: Key,
@@ -116,7 +117,7 @@ impl Account {
                 found,
             });
         }
-        let record = Record::open(store)?;
+        let record = Record::open(store, key.address(), settings.chain_id)?;
         Ok(Self {
             rpc,
             settings,
@@ -206,9 +207,36 @@ impl Account {
     /// # Errors
     /// When the record cannot be written.
     pub async fn forget(&self, effect: EffectId) -> Result<(), Fault> {
-        let mut record = self.record.lock().await;
-        record.store.append(&Entry::Forgotten { effect })?;
-        record.attempts.retain(|(known, _), _| *known != effect);
+        self.record.lock().await.forget(effect)
+    }
+
+    /// Notes what an effect is asked for, as a digest of the journalled request; durable before anything is signed for it.
+    ///
+    /// # Errors
+    /// [`Fault::OtherRequest`] when the effect was asked for as something else, or when the record cannot be written.
+    pub async fn claim(&self, effect: EffectId, request: Hash32) -> Result<(), Fault> {
+        self.record.lock().await.claim(effect, request)
+    }
+
+    /// Checks that the record is that of a journal which has come to effect `last` and waits for the outcome of
+    /// `outstanding`. Outcomes are journalled before their effects are forgotten, so that the record may know more of them.
+    ///
+    /// # Errors
+    /// [`Fault::RecordAhead`] or [`Fault::OtherRequest`] when it is not.
+    pub async fn check_record(
+        &self,
+        last: EffectId,
+        outstanding: &BTreeMap<EffectId, Hash32>,
+    ) -> Result<(), Fault> {
+        let record = self.record.lock().await;
+        for effect in record.effects() {
+            if effect > last {
+                return Err(Fault::RecordAhead { effect, last });
+            }
+            if let Some(request) = outstanding.get(&effect) {
+                record.check(effect, *request)?;
+            }
+        }
         Ok(())
     }
 

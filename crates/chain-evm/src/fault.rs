@@ -146,6 +146,34 @@ pub enum Fault {
         #[from]
         source: std::io::Error,
     },
+    /// The record was made for another account, or by a version that did not say for which.
+    #[error(
+        "the record of sent transactions is not that of {account} on chain {chain_id}: put back the one that is, or restore the data directory whole"
+    )]
+    OtherRecord {
+        /// Our account.
+        account: Address,
+        /// Our chain.
+        chain_id: u64,
+    },
+    /// The record knows the effect as another request.
+    #[error(
+        "effect {effect} has transactions for another request: this journal and the record of sent transactions do not belong together; restore the data directory whole"
+    )]
+    OtherRequest {
+        /// The effect.
+        effect: EffectId,
+    },
+    /// The record knows an effect that the journal has not come to yet.
+    #[error(
+        "the record of sent transactions knows effect {effect}, and this journal has come to {last} only: it is an old copy; restore the data directory whole"
+    )]
+    RecordAhead {
+        /// The effect.
+        effect: EffectId,
+        /// The journal's last.
+        last: EffectId,
+    },
     /// A node's answer makes no sense.
     #[error("the RPC node's answer to {method} makes no sense: {what}")]
     Nonsense {
@@ -170,6 +198,7 @@ impl Fault {
             | Self::NoGasMoney { .. }
             | Self::FeesTooHigh { .. }
             | Self::Store { .. }
+            | Self::OtherRequest { .. }
             | Self::Nonsense { .. } => Retry::Later,
             Self::Refused { reason } => reason.retry(),
             Self::BadUrl { .. }
@@ -177,6 +206,8 @@ impl Fault {
             | Self::NoContract { .. }
             | Self::WrongCode { .. }
             | Self::BadRequest { .. }
+            | Self::OtherRecord { .. }
+            | Self::RecordAhead { .. }
             | Self::DeepReorg { .. } => Retry::Never,
         }
     }

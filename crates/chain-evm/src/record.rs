@@ -1,11 +1,10 @@
 //! The transactions under way, rebuilt from the store when a process starts.
 
+use crate::fault::Fault;
 use crate::store::{EffectStore, Entry, Sending};
-use forebay_quantity::EffectId;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use forebay_channel::Address;
+use forebay_quantity::{EffectId, Hash32};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One transaction of an effect.
 pub(crate) type Slot = (EffectId, u8);
@@ -22,6 +21,8 @@ pub(crate) struct Attempt {
 pub(crate) struct Record {
     pub(crate) store: Box<dyn EffectStore>,
     pub(crate) attempts: BTreeMap<Slot, Attempt>,
+    /// What effects are asked for, of those that said so.
+    asked: BTreeMap<EffectId, Hash32>,
 }
 
 impl Attempt {
@@ -32,10 +33,62 @@ impl Attempt {
 }
 
 impl Record {
-    /// Reads what an earlier process left.
-    pub(crate) fn open(mut store: Box<dyn EffectStore>) -> io::Result<Self> {
-        let attempts = attempts(store.load()?);
-        Ok(Self { store, attempts })
+    /// Reads what an earlier process left, of the same account.
+    pub(crate) fn open(
+        mut store: Box<dyn EffectStore>,
+        account: Address,
+        chain_id: u64,
+    ) -> Result<Self, Fault> {
+        let entries = store.load()?;
+        let ours = Entry::MadeFor { account, chain_id };
+        match entries.first() {
+            None => store.append(&ours)?,
+            Some(first) if *first == ours => {}
+            Some(_) => return Err(Fault::OtherRecord { account, chain_id }),
+        }
+        let (attempts, asked) = under_way(entries);
+        Ok(Self {
+            store,
+            attempts,
+            asked,
+        })
+    }
+
+    /// Notes what an effect is asked for, durably, before anything is signed for it.
+    pub(crate) fn claim(&mut self, effect: EffectId, request: Hash32) -> Result<(), Fault> {
+        if !self.is_free(effect) {
+            return self.check(effect, request);
+        }
+        self.store.append(&Entry::Asked { effect, request })?;
+        self.asked.insert(effect, request);
+        Ok(())
+    }
+
+    /// The effects that it knows, in order.
+    pub(crate) fn effects(&self) -> BTreeSet<EffectId> {
+        let sent = self.attempts.keys().map(|(effect, _)| *effect);
+        sent.chain(self.asked.keys().copied()).collect()
+    }
+
+    /// An effect that it knows is this request, and no other.
+    pub(crate) fn check(&self, effect: EffectId, request: Hash32) -> Result<(), Fault> {
+        if self.is_free(effect) || self.asked.get(&effect) == Some(&request) {
+            return Ok(());
+        }
+        Err(Fault::OtherRequest { effect })
+    }
+
+    /// Drops an effect.
+    pub(crate) fn forget(&mut self, effect: EffectId) -> Result<(), Fault> {
+        self.store.append(&Entry::Forgotten { effect })?;
+        self.attempts.retain(|(known, _), _| *known != effect);
+        self.asked.remove(&effect);
+        Ok(())
+    }
+
+    fn is_free(&self, effect: EffectId) -> bool {
+        let mut sent = self.attempts.range((effect, 0)..=(effect, u8::MAX));
+        sent.next().is_none() && !self.asked.contains_key(&effect)
     }
 
     /// The lowest nonce that nobody uses. Below `pending` the chain or its pool has a transaction for each; above
@@ -54,8 +107,9 @@ impl Record {
     }
 }
 
-fn attempts(entries: Vec<Entry>) -> BTreeMap<Slot, Attempt> {
+fn under_way(entries: Vec<Entry>) -> (BTreeMap<Slot, Attempt>, BTreeMap<EffectId, Hash32>) {
     let mut attempts: BTreeMap<Slot, Attempt> = BTreeMap::new();
+    let mut asked = BTreeMap::new();
     for entry in entries {
         match entry {
             Entry::Sending(sending) => {
@@ -74,10 +128,17 @@ fn attempts(entries: Vec<Entry>) -> BTreeMap<Slot, Attempt> {
             Entry::Abandoned { effect, step, .. } => {
                 attempts.remove(&(effect, step));
             }
-            Entry::Forgotten { effect } => attempts.retain(|(known, _), _| *known != effect),
+            Entry::Forgotten { effect } => {
+                attempts.retain(|(known, _), _| *known != effect);
+                asked.remove(&effect);
+            }
+            Entry::Asked { effect, request } => {
+                asked.insert(effect, request);
+            }
+            Entry::MadeFor { .. } => {}
         }
     }
-    attempts
+    (attempts, asked)
 }
 
 #[cfg(test)]
@@ -99,12 +160,74 @@ mod tests {
         }
     }
 
-    fn record(entries: &[Entry]) -> Record {
+    const ACCOUNT: Address = Address::new([1; 20]);
+    const MADE_FOR: Entry = Entry::MadeFor {
+        account: ACCOUNT,
+        chain_id: 1,
+    };
+
+    fn stored(entries: &[Entry]) -> Box<MemoryStore> {
         let mut store = MemoryStore::default();
         for entry in entries {
             store.append(entry).expect("memory does not fail");
         }
-        Record::open(Box::new(store)).expect("memory does not fail")
+        Box::new(store)
+    }
+
+    fn record(entries: &[Entry]) -> Record {
+        let store = stored(&[&[MADE_FOR], entries].concat());
+        Record::open(store, ACCOUNT, 1).expect("memory does not fail")
+    }
+
+    #[test]
+    fn a_record_of_another_account_or_of_nobody_is_refused() {
+        let open = |entries: &[Entry], account, chain_id| {
+            Record::open(stored(entries), account, chain_id).map(drop)
+        };
+        let sent = Entry::Sending(sending(1, 5));
+        assert!(open(&[], ACCOUNT, 1).is_ok(), "a new one becomes ours");
+        assert!(open(&[MADE_FOR, sent.clone()], ACCOUNT, 1).is_ok());
+        for (entries, account, chain_id) in [
+            (vec![MADE_FOR], ACCOUNT, 2),
+            (vec![MADE_FOR], Address::new([2; 20]), 1),
+            (vec![sent.clone()], ACCOUNT, 1),
+            (vec![sent, MADE_FOR], ACCOUNT, 1),
+        ] {
+            let refused = open(&entries, account, chain_id);
+            assert!(
+                matches!(refused, Err(Fault::OtherRecord { .. })),
+                "{entries:?}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_effect_is_one_request_until_it_is_forgotten() {
+        let (effect, other) = (EffectId::new(7), EffectId::new(8));
+        let (this, that) = (Hash32::new([1; 32]), Hash32::new([2; 32]));
+        let mut record = record(&[Entry::Sending(sending(8, 5))]);
+        let refused =
+            |outcome: Result<(), Fault>| matches!(outcome, Err(Fault::OtherRequest { .. }));
+        assert!(record.claim(effect, this).is_ok());
+        assert!(record.claim(effect, this).is_ok(), "asked again");
+        assert!(refused(record.claim(effect, that)));
+        assert!(refused(record.check(effect, that)));
+        assert!(
+            refused(record.claim(other, this)),
+            "sent for nobody knows what"
+        );
+        assert_eq!(record.effects(), BTreeSet::from([effect, other]));
+
+        let mut store = record.store;
+        let again = stored(&store.load().expect("memory does not fail"));
+        let mut record = Record::open(again, ACCOUNT, 1).expect("ours");
+        assert!(
+            refused(record.claim(effect, that)),
+            "after a restart as well"
+        );
+        assert!(record.claim(effect, this).is_ok());
+        record.forget(effect).expect("memory does not fail");
+        assert!(record.claim(effect, that).is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The record of sent transactions: what makes asking twice pay once, across a kill.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_channel::Address;
 use forebay_quantity::{EffectId, Hash32};
 use std::{
     fs::{File, OpenOptions},
@@ -28,6 +29,33 @@ pub enum Entry {
         /// The effect.
         effect: EffectId,
     },
+    /// Whose record this is: its first entry, and nowhere else.
+    MadeFor {
+        /// The account.
+        account: Address,
+        /// The EVM chain id.
+        chain_id: u64,
+    },
+    /// What an effect is asked for, before anything is signed for it.
+    Asked {
+        /// The effect.
+        effect: EffectId,
+        /// The digest of what the caller's journal asks for under that number.
+        request: Hash32,
+    },
+}
+
+impl Entry {
+    /// The effect that it is about.
+    fn effect(&self) -> Option<EffectId> {
+        match self {
+            Self::Sending(Sending { effect, .. })
+            | Self::Abandoned { effect, .. }
+            | Self::Forgotten { effect }
+            | Self::Asked { effect, .. } => Some(*effect),
+            Self::MadeFor { .. } => None,
+        }
+    }
 }
 
 /// A signed transaction of an effect's step.
@@ -247,13 +275,15 @@ fn without_forgotten(entries: &[Entry]) -> Vec<Entry> {
         .iter()
         .filter_map(|entry| match entry {
             Entry::Forgotten { effect } => Some(*effect),
-            Entry::Sending(_) | Entry::Abandoned { .. } => None,
+            Entry::Sending(_)
+            | Entry::Abandoned { .. }
+            | Entry::MadeFor { .. }
+            | Entry::Asked { .. } => None,
         })
         .collect();
-    let keeps = |entry: &&Entry| match entry {
-        Entry::Sending(Sending { effect, .. })
-        | Entry::Abandoned { effect, .. }
-        | Entry::Forgotten { effect } => !forgotten.contains(effect),
+    let keeps = |entry: &&Entry| {
+        let effect = entry.effect();
+        effect.is_none_or(|effect| !forgotten.contains(&effect))
     };
     entries.iter().filter(keeps).cloned().collect()
 }
@@ -279,6 +309,13 @@ mod tests {
             tip_max: 1,
             raw: vec![1, 2, 3],
         })
+    }
+
+    fn asked(effect: u64) -> Entry {
+        Entry::Asked {
+            effect: EffectId::new(effect),
+            request: Hash32::new([effect.to_le_bytes()[0]; 32]),
+        }
     }
 
     fn record() -> (tempfile::TempDir, PathBuf) {
@@ -334,8 +371,15 @@ mod tests {
     fn forgotten_effects_leave_the_record_when_it_is_opened() {
         let (_folder, path) = record();
         let mut store = FileStore::open(&path).expect("created");
+        let made_for = Entry::MadeFor {
+            account: Address::new([1; 20]),
+            chain_id: 1,
+        };
         for entry in [
+            made_for.clone(),
+            asked(1),
             sending(1, 10),
+            asked(2),
             sending(2, 11),
             Entry::Forgotten {
                 effect: EffectId::new(1),
@@ -344,6 +388,7 @@ mod tests {
             store.append(&entry).expect("appended");
         }
         let mut again = FileStore::open(&path).expect("reopened");
-        assert_eq!(again.load().expect("read"), [sending(2, 11)]);
+        let kept = again.load().expect("read");
+        assert_eq!(kept, [made_for, asked(2), sending(2, 11)]);
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     address::Address,
     digest::{
         CoopClose, CosignedRaise, Freeze, KeyChange, LaneId, MarkDown, NetOff, Release, ShareExit,
-        Voucher,
+        Voucher, keccak256,
     },
     signature::Signature,
 };
@@ -162,6 +162,14 @@ pub enum VaultRequest {
     MarkDown(MarkDown, Vec<Cosignature>),
     /// Starts the run-down, for ever.
     StartRunDown,
+}
+
+impl VaultRequest {
+    /// Keccak-256 of the request: what its effect's number stands for.
+    #[must_use]
+    pub fn digest(&self) -> Hash32 {
+        keccak256(&borsh::to_vec(self).expect("memory takes every byte"))
+    }
 }
 
 /// Something that a vault reports to have happened. Ceilings and paids are cumulative, in base units.

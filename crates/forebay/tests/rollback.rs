@@ -6,6 +6,8 @@ mod world;
 use std::path::Path;
 use std::process::Command;
 
+use forebay_chain_evm::{EffectStore, Entry, FileStore};
+use forebay_quantity::{EffectId, Hash32};
 use world::packets::{Software, pay};
 use world::{World, answer, units};
 
@@ -31,6 +33,15 @@ fn copy(from: &Path, to: &Path) {
         .status()
         .unwrap();
     assert!(copied.success());
+}
+
+/// Adds an effect to a record of sent transactions that no journal here has come to; gives the record as it was.
+fn foresee(record: &Path) -> Vec<u8> {
+    let before = std::fs::read(record).unwrap();
+    let (effect, request) = (EffectId(1_000), Hash32::ZERO);
+    let mut store = FileStore::open(record).unwrap();
+    store.append(&Entry::Asked { effect, request }).unwrap();
+    before
 }
 
 /// Names the watchtower and both peers as witnesses, or some of them, or nobody.
@@ -179,6 +190,23 @@ async fn a_backup_is_checked_when_it_is_made_and_put_back_and_the_newest_serves_
     let newest = backup.display().to_string();
     let taken = world::done(&["--config", &config, "--json", "backup", &newest]);
     let taken: serde_json::Value = serde_json::from_str(&taken).unwrap();
+
+    // Beside a record of transactions that knows more, neither a pool nor a peer's side starts.
+    let (record, ahead) = (home.join("data/chain-31337.sent"), "knows effect 1000");
+    let before = foresee(&record);
+    world.restart_pool();
+    assert_eq!(world.pool.ended(), Some(false), "{}", world.logs());
+    assert!(world.pool.log().contains(ahead), "{}", world.pool.log());
+    std::fs::write(&record, before).unwrap();
+    assert!(world.peer_a.terminate(), "{}", world.logs());
+    let record = world.path("a/data/sent");
+    let before = foresee(&record);
+    world.peer_a = world::start_peer(&world.path(""), "a");
+    assert_eq!(world.peer_a.ended(), Some(false), "{}", world.logs());
+    assert!(world.peer_a.log().contains(ahead), "{}", world.peer_a.log());
+    std::fs::write(&record, before).unwrap();
+    world.peer_a = world::start_peer(&world.path(""), "a");
+
     std::fs::rename(&home, world.path("lost")).unwrap();
     std::fs::create_dir(&home).unwrap();
 
@@ -204,5 +232,6 @@ async fn a_backup_is_checked_when_it_is_made_and_put_back_and_the_newest_serves_
         let is_back = world.pool.log().matches("serving").count() == 2;
         (is_back && a["ready"] == true && b["ready"] == true).then_some(())
     });
+    let mut a = Software::connect(&world.listen_a).await;
     pay(&mut a, &mut b, 3, 20_000_000).await;
 }

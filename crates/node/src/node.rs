@@ -179,6 +179,7 @@ impl Node {
             behind_ms,
         )
         .await?;
+        chains.check_records(sequencer.state()).await?;
         let chains = Arc::new(chains);
         let (vouchers, _signer) = signer::start(keys.pool, core.clone())?;
         let (chain, requests) = mpsc::unbounded_channel();

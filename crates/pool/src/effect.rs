@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_channel::{Address, Signature};
-use forebay_quantity::{Amount, AssetId, ChannelSerial, EffectId, PacketId, PeerId, Timestamp};
+use forebay_quantity::{
+    Amount, AssetId, ChannelSerial, EffectId, Hash32, PacketId, PeerId, Timestamp,
+};
 
 use crate::command::NoticeKind;
 use crate::event::Event;
@@ -155,6 +157,13 @@ pub enum ChainRequest {
 }
 
 impl ChainRequest {
+    /// SHA-256 of the request: what its effect's number stands for.
+    pub fn digest(&self) -> Hash32 {
+        use sha2::Digest;
+        let bytes = borsh::to_vec(self).expect("memory takes every byte");
+        Hash32(sha2::Sha256::digest(bytes).into())
+    }
+
     /// The vault that must act.
     pub fn asset(&self) -> AssetId {
         match self {

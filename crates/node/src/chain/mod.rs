@@ -15,7 +15,7 @@ use forebay_chain_evm::{
 use forebay_channel::Address;
 use forebay_channel::vault::{Place, VaultObservation};
 use forebay_pool::{
-    AssetDefinition, ChainFact, ChainRequest, Command, Depth, FactAt, Rejection, VaultFact,
+    AssetDefinition, ChainFact, ChainRequest, Command, Depth, FactAt, Rejection, State, VaultFact,
     VaultRules,
 };
 use forebay_quantity::{Amount, AssetId, BlockHeight, EffectId};
@@ -152,6 +152,20 @@ impl Chains {
             core,
             clock_ahead_max_ms,
         })
+    }
+
+    /// Checks that the records of sent transactions are those of the journal that gives this state.
+    ///
+    /// # Errors
+    /// [`ChainFault`].
+    pub(crate) async fn check_records(&self, state: &State) -> Result<(), ChainFault> {
+        let outstanding = state.chain_effects();
+        let outstanding = outstanding.map(|(id, request)| (id, request.digest()));
+        let (last, outstanding) = (state.last_effect(), outstanding.collect());
+        for chain in self.chains.values() {
+            chain.account.check_record(last, &outstanding).await?;
+        }
+        Ok(())
     }
 
     /// Connects to an asset's vault and checks that it is ours and holds the right thing.
@@ -362,6 +376,7 @@ impl Chains {
         effect: EffectId,
         request: &ChainRequest,
     ) -> Result<bool, Fault> {
+        vault.account().claim(effect, request.digest()).await?;
         let translated = requests::translate(vault, request).await?;
         if matches!(request, ChainRequest::Open { .. }) {
             // The one being opened counts already, and the vault adds it again.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_chain_evm::{
-    Account, AccountSettings, Fault, FileStore, Follower, FollowerSettings, Key, Retry, RpcNodes,
-    Vault,
+    Account, AccountSettings, Fault, FileStore, Follower, FollowerSettings, Inclusion, Key, Retry,
+    RpcNodes, Vault,
 };
 use forebay_channel::vault::VaultRequest;
 use forebay_channel::{Address, Finality};
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::config::Config;
 use super::core::Command;
 use super::shell::{Input, Inputs};
+use super::state::State;
 
 const POLL: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_secs(2);
@@ -53,6 +54,21 @@ pub(super) async fn follow(vault: Arc<Vault>, from: u64, inputs: Inputs) {
     }
 }
 
+/// Checks that the record of sent transactions is that of the journal that gives this state.
+pub(super) async fn check_record(vault: &Vault, state: &State) -> Result<(), Fault> {
+    let demands = state.demands.iter();
+    let outstanding = demands.map(|(id, request)| (*id, request.digest()));
+    let account = vault.account();
+    account
+        .check_record(state.last_effect, &outstanding.collect())
+        .await
+}
+
+async fn execute(vault: &Vault, id: EffectId, request: &VaultRequest) -> Result<Inclusion, Fault> {
+    vault.account().claim(id, request.digest()).await?;
+    vault.execute(id, request, Finality::Final).await
+}
+
 /// Carries out one transaction, once, however often it takes to be told how it ended.
 pub(super) async fn transact(
     vault: Arc<Vault>,
@@ -61,7 +77,7 @@ pub(super) async fn transact(
     inputs: Inputs,
 ) {
     let succeeded = loop {
-        match vault.execute(id, &request, Finality::Final).await {
+        match execute(&vault, id, &request).await {
             Ok(inclusion) => {
                 info!(
                     effect = id.value(),

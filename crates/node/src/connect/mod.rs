@@ -83,6 +83,7 @@ pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFa
     let (memory, state) = memory::Memory::open(&config.data_directory, signer)?;
     let from = state.follow_from().max(config.chain.from_block);
     let vault = chain::connect(&config, key.clone()).await?;
+    chain::check_record(&vault, &state).await?;
     let address = config.software.listen;
     let listener = TcpListener::bind(address)
         .await

@@ -180,6 +180,11 @@ impl State {
         self.demands.iter().map(|(id, request)| (*id, request))
     }
 
+    /// The last effect's number; zero when there was none.
+    pub fn last_effect(&self) -> EffectId {
+        EffectId(self.next_effect.0 - 1)
+    }
+
     /// The peer on a channel.
     pub fn channel_peer(&self, serial: ChannelSerial) -> Option<PeerId> {
         self.serials.get(&serial).copied()
