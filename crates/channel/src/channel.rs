@@ -9,6 +9,16 @@ use crate::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, ChannelSerial, Milliseconds, Timestamp};
 
+/// Vouchers secure nothing while the chain was not heard of for longer: with the answer margin well within any close
+/// period, so that a notice nobody heard of yet can still be answered.
+pub const UNHEARD_MAX: Milliseconds = Milliseconds::from_seconds(2 * 3_600);
+
+/// Whether the chain, whose newest block known is of `heard_at`, was heard of no longer than `unheard_max` ago.
+#[must_use]
+pub fn is_heard(now: Timestamp, heard_at: Timestamp, unheard_max: Milliseconds) -> bool {
+    now <= heard_at.saturating_add(unheard_max)
+}
+
 /// Where a channel stands; derived from facts, never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -222,7 +232,7 @@ impl Channel {
             Phase::Closing { deadline } => now <= deadline.saturating_sub(policy.answer_margin),
             Phase::Opening | Phase::Closed => false,
         };
-        in_time && now <= heard_at.saturating_add(unheard_max)
+        in_time && is_heard(now, heard_at, unheard_max)
     }
 
     /// Absorbs that the opening reached its depth.

@@ -26,7 +26,10 @@ pub mod vault;
 mod watch;
 
 pub use address::{Address, ParseAddressError};
-pub use channel::{Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind, Phase, Step};
+pub use channel::{
+    Answer, Channel, ChannelPolicy, Judgement, Notice, NoticeKind, Phase, Step, UNHEARD_MAX,
+    is_heard,
+};
 pub use digest::{
     CoopClose, CosignedRaise, Domain, Freeze, KeyChange, LaneId, MarkDown, NetOff, PeerKeys,
     Release, ShareExit, Signable, Voucher, keccak256,

@@ -18,6 +18,8 @@ pub enum Alarm {
     NotQuoted(AssetId),
     /// Less is behind an asset's claims than is claimed, in parts per million of them [I15].
     UnderCovered(AssetId, u64),
+    /// An asset's chain was not heard of for so long that its peers' vouchers are not taken.
+    Silent(AssetId),
     /// Debits and credits differ, which only a bug can do [I1].
     Unbalanced,
     /// A notice runs on a peer's channel.
@@ -48,11 +50,17 @@ impl State {
                 .flat_map(|channel| channel.notices())
                 .map(move |notice| Alarm::Notice(id, notice))
         });
+        let silent = self.assets().filter_map(move |(id, _)| {
+            let mut peers = self.peers();
+            let has_channel = peers.any(|(_, peer)| peer.asset == id && peer.channel.is_some());
+            (has_channel && !self.hears(now, id)).then_some(Alarm::Silent(id))
+        });
         let unbalanced = unbalanced.then_some(Alarm::Unbalanced);
         unbalanced
             .into_iter()
             .chain(books)
             .chain(covered)
+            .chain(silent)
             .chain(notices)
     }
 }

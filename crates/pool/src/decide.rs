@@ -37,7 +37,7 @@ pub fn decide(
         }
         Command::Admin(id, admin) => admin::instruct(state, *id, admin, events),
         Command::Keys { peer, keys } => admin::keys(state, *peer, *keys, events),
-        Command::Voucher { peer, voucher } => chain::voucher(state, *peer, voucher, events),
+        Command::Voucher { peer, voucher } => chain::voucher(state, now, *peer, voucher, events),
         Command::Chain(fact) => chain::fact(state, fact, events),
         Command::Outcome { effect, failure } => outcome(state, *effect, failure.is_some(), events),
         Command::Price {

@@ -4,7 +4,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use forebay_quantity::{PeerId, Timestamp};
+use forebay_quantity::{AssetId, PeerId, Timestamp};
 
 use crate::codec;
 use crate::command::{Command, VaultFact};
@@ -92,6 +92,16 @@ impl Sequencer {
     /// that they took, so a replay needs no routes.
     pub fn learn(&mut self, prefix: Vec<u8>, hop: Option<PeerId>) {
         self.state.routes.learn(prefix, hop);
+    }
+
+    /// An asset's chain is heard of: this is its newest block's time. It is no event: a voucher that counts is one, so a
+    /// replay needs no blocks.
+    pub fn hear(&mut self, asset: AssetId, at: Timestamp) {
+        if self.state.asset(asset).is_none() {
+            return;
+        }
+        let heard = self.state.heard.entry(asset).or_insert(at);
+        *heard = at.max(*heard);
     }
 
     /// Decides a command at the wall clock's time, which counts only where it does not go back.

@@ -333,3 +333,34 @@ fn an_exit_is_paid_once_there_is_money_worth_a_transaction() {
         .unwrap();
     assert_eq!(pays(&world.sync()), 1);
 }
+
+/// The pool counted vouchers as security behind a close that its own chain node, silent for hours, had not told it of.
+#[test]
+fn a_voucher_is_refused_while_the_chain_is_silent_for_too_long() {
+    let mut world = World::funded();
+    let (half, three_quarters) = (GWEI * GWEI / 2, GWEI * GWEI * 3 / 4);
+    let heard_at = world.wall;
+    world.wall = Timestamp(heard_at.0 + 2 * 3_600_000 + 1);
+    let refused = world.voucher(ALICE, three_quarters);
+    assert!(
+        matches!(refused, Err(Rejection::BadVoucher(why)) if why.contains("silent")),
+        "{refused:?}"
+    );
+    let held = |world: &World| {
+        let channel = world.state().peer(ALICE).unwrap().channel.as_ref();
+        channel.unwrap().incoming.promised().value()
+    };
+    assert_eq!(held(&world), half);
+    world.hear();
+    world.voucher(ALICE, three_quarters).unwrap();
+    assert_eq!(held(&world), three_quarters);
+
+    // Exactly so long is not too long; an older block changes nothing, and a new process has heard of none.
+    let heard_at = world.wall;
+    world.sequencer.hear(ETH, Timestamp(heard_at.0 - 1));
+    let last = Timestamp(heard_at.0 + 2 * 3_600_000);
+    assert!(world.state().hears(last, ETH));
+    let restarted = State::restore(&world.state().snapshot()).unwrap();
+    assert!(!restarted.hears(heard_at, ETH));
+    assert_eq!(restarted.digest(), world.state().digest(), "[I10]");
+}

@@ -130,6 +130,12 @@ fn alarms_name_what_is_halted_unpriced_and_under_notice_and_nothing_else() {
     let noticed = Alarm::Notice(common::ALICE, standing);
     assert_eq!(alarms(&world, now), [Alarm::Halted(USD), noticed]);
     let later = Timestamp(now.0 + 10_000_000);
-    let all = [Alarm::NotQuoted(common::ETH), Alarm::Halted(USD), noticed];
+    let all = [
+        Alarm::NotQuoted(common::ETH),
+        Alarm::Halted(USD),
+        Alarm::Silent(common::ETH),
+        Alarm::Silent(USD),
+        noticed,
+    ];
     assert_eq!(alarms(&world, later), all);
 }

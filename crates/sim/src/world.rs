@@ -332,6 +332,11 @@ impl World {
             .assets()
             .map(|(_, asset)| asset.vault.cursor)
             .collect();
+        let newest = Timestamp(self.chain.time_s() * 1_000);
+        for number in 0..cursors.len() {
+            let asset = AssetId(u16::try_from(number).expect("few"));
+            self.process.sequencer().hear(asset, newest);
+        }
         let reports = self
             .adapter
             .poll(&self.chain, &cursors, &mut self.random, self.poll_limit);

@@ -86,6 +86,14 @@ fn say(state: &State, alarm: CoreAlarm) -> Alarm {
                 code(id)
             ),
         ),
+        CoreAlarm::Silent(id) => (
+            "chain-silent",
+            code(id),
+            format!(
+                "no block of {}'s chain has come for two hours: vouchers of its peers are not taken; see to the chain's nodes",
+                code(id)
+            ),
+        ),
         CoreAlarm::Unbalanced => (
             "unbalanced",
             "pool".into(),

@@ -436,6 +436,9 @@ async fn follow(
     while let Some(observation) = follower.next().await {
         let (fact, at, depth) = match observation {
             Ok(VaultObservation::Head(head)) => {
+                if chains.core.chain_heard(asset, head.time).is_err() {
+                    return;
+                }
                 first_head.send_if_modified(|first| first.replace(head.time).is_none());
                 continue;
             }

@@ -7,7 +7,7 @@ use forebay_channel::PacketName;
 use forebay_ilp::Dialect;
 use forebay_ilp::ccp::Kind;
 use forebay_pool::{Command, Rejection, State};
-use forebay_quantity::{Amount, ChannelSerial, PeerId, Timestamp};
+use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -42,6 +42,8 @@ pub(crate) enum Input {
     Command(Asked),
     /// A question.
     Query(Query, OwnedSemaphorePermit),
+    /// An asset's chain has a block of this time.
+    ChainHeard { asset: AssetId, at: Timestamp },
     /// Frames made off the core thread for a peer.
     Deliver { peer: PeerId, frames: OutFrames },
     /// What the vaults did while the pool was away is known: plan from now on.
@@ -158,6 +160,14 @@ impl CoreHandle {
             data,
             place: place.map_err(|_| stopped())?,
         }))
+    }
+
+    /// An asset's chain is heard of, with its newest block's time; vouchers count while that is not too long ago.
+    ///
+    /// # Errors
+    /// [`CommandFault::Stopped`].
+    pub fn chain_heard(&self, asset: AssetId, at: Timestamp) -> Result<(), CommandFault> {
+        self.give(Input::ChainHeard { asset, at })
     }
 
     /// Has packets rejected that never came to the peer they were meant for.

@@ -241,6 +241,7 @@ impl Core {
             }
             Input::Command(asked) => self.take_command(wall, asked),
             Input::Query(query, place) => self.queries.push((query, place)),
+            Input::ChainHeard { asset, at } => self.sequencer.hear(asset, at),
             Input::Deliver { peer, frames } => self.post.deliver(peer, &frames),
             Input::Begin => self.begin(),
             Input::Held {

@@ -124,6 +124,9 @@ pub async fn fund(core: &CoreHandle) {
     .await;
     admin(core, Admin::AddAsset(definition("ETH", 9, 18, 2), policy())).await;
     admin(core, Admin::AddAsset(definition("USD", 6, 6, 3), policy())).await;
+    for asset in [ETH, USD] {
+        core.chain_heard(asset, now()).unwrap();
+    }
     for source in 0..3 {
         for (asset, whole) in [(ETH, 2_000), (USD, 1)] {
             let price = whole * 10_u128.pow(12);

@@ -1,7 +1,7 @@
 //! Vouchers from peers and facts from chains.
 
 use forebay_channel::{Verified, Voucher, VoucherRefusal};
-use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId};
+use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId, Timestamp};
 
 use crate::Events;
 use crate::command::{ChainFact, Depth, VaultFact};
@@ -11,6 +11,7 @@ use crate::state::{State, VaultRules};
 
 pub(super) fn voucher(
     state: &State,
+    now: Timestamp,
     peer: PeerId,
     voucher: &Verified<Voucher>,
     events: &mut Events,
@@ -29,6 +30,11 @@ pub(super) fn voucher(
     })?;
     if !channel.is_live() {
         return Err(Rejection::BadVoucher("the channel is not open, or closes"));
+    }
+    if !state.hears(now, account.asset) {
+        return Err(Rejection::BadVoucher(
+            "our chain node has been silent for too long to know what it is worth: try again later",
+        ));
     }
     let amount = voucher.message().amount;
     if amount > channel.incoming.usable_ceiling() {

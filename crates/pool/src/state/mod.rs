@@ -13,7 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_channel::Address;
+use forebay_channel::{Address, UNHEARD_MAX, is_heard};
 use forebay_ledger::{Balance, Ledger};
 use forebay_market::Rate;
 use forebay_quantity::{
@@ -80,6 +80,9 @@ pub struct State {
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
     pub(crate) requests: LookupMap<(u32, u32), PacketId>,
+    /// The time of the newest block that each asset's chain was heard of with, in this life of the process.
+    #[borsh(skip)]
+    pub(crate) heard: BTreeMap<AssetId, Timestamp>,
 }
 
 impl Default for State {
@@ -100,6 +103,7 @@ impl Default for State {
             commands: BTreeMap::new(),
             commands_in_order: VecDeque::new(),
             requests: LookupMap::default(),
+            heard: BTreeMap::new(),
         }
     }
 }
@@ -178,6 +182,12 @@ impl State {
     /// Chain effects without an outcome.
     pub fn chain_effects(&self) -> impl Iterator<Item = (EffectId, &ChainRequest)> {
         self.demands.iter().map(|(id, request)| (*id, request))
+    }
+
+    /// Whether an asset's chain was heard of lately enough that vouchers of its peers secure something.
+    pub fn hears(&self, now: Timestamp, asset: AssetId) -> bool {
+        let heard = self.heard.get(&asset);
+        heard.is_some_and(|heard_at| is_heard(now, *heard_at, UNHEARD_MAX))
     }
 
     /// The last effect's number; zero when there was none.

@@ -43,6 +43,7 @@ impl World {
         }));
         world.admin(Admin::AddAsset(definition("ETH", 9, 18, 2), policy()));
         world.admin(Admin::AddAsset(definition("USD", 6, 6, 3), policy()));
+        world.hear();
         for source in 0..3 {
             world.price(ETH, source, 2_000);
             world.price(USD, source, 1);
@@ -192,6 +193,13 @@ impl World {
             depth: Depth::Final,
             fact,
         }))
+    }
+
+    /// Both chains have a block of now.
+    pub fn hear(&mut self) {
+        for asset in [ETH, USD] {
+            self.sequencer.hear(asset, self.wall);
+        }
     }
 
     /// A voucher of the peer's lane for a cumulative chain amount, really signed.

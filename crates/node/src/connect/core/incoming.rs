@@ -1,8 +1,10 @@
 //! Packets from the pool to our software, and the vouchers that pay for them.
 
-use forebay_channel::{LaneId, PacketName, PeerMessage, Phase, Signature, Verified, Voucher};
+use forebay_channel::{
+    LaneId, PacketName, PeerMessage, Phase, Signature, UNHEARD_MAX, Verified, Voucher,
+};
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
-use forebay_quantity::{Amount, ChannelSerial, Milliseconds, PacketId, Timestamp};
+use forebay_quantity::{Amount, ChannelSerial, PacketId, Timestamp};
 
 use super::{Core, DISOWNED_MAX, Effect, IN_FLIGHT_MAX};
 use crate::connect::event::Event;
@@ -10,9 +12,6 @@ use crate::connect::reply::reject;
 
 /// No packet is remembered longer: twice what any pool holds one.
 const EXPIRY_MAX_MS: u64 = 120_000;
-/// The pool's vouchers secure nothing while the chain was not heard of for longer: with the answer margin well within any
-/// close period, so that a notice nobody heard of yet can still be answered.
-const UNHEARD_MAX: Milliseconds = Milliseconds::from_seconds(2 * 3_600);
 
 impl Core {
     pub(super) fn pool_prepare(
