@@ -1,11 +1,19 @@
-//! Which commands this repository has, as far as a `Reproduce:` line may name them.
+//! Which commands this repository has, as far as a `Reproduce:` line may name them, and which figures they make.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::SUBCOMMANDS;
+use crate::process::root;
 use crate::tidy::source::Checkout;
 
 const FOREBAY: &str = "crates/forebay/src/main.rs";
+const SNAPSHOTS: &str = "contracts/evm/snapshots";
+const PACKETS: &str = "docs/adr/0010-what-bounds-packets.md";
 
-/// Names that commands are looked up in.
+/// Names that commands are looked up in, and figures that are known to be ours.
 #[derive(Default)]
 pub(super) struct Known {
     /// Subcommands of `cargo xtask`.
@@ -18,6 +26,8 @@ pub(super) struct Known {
     pub(super) functions: Vec<String>,
     /// Contracts in Solidity.
     pub(super) contracts: Vec<String>,
+    /// Gas of the snapshots and packets a second of ADR 10, in thousands by commas; none is under a thousand.
+    pub(super) figures: BTreeSet<String>,
 }
 
 /// What a code span is.
@@ -32,13 +42,21 @@ pub(super) enum Verdict {
 }
 
 impl Known {
-    pub(super) fn read(checkout: &Checkout) -> Self {
+    pub(super) fn read(checkout: &Checkout) -> Result<Self> {
         let main = checkout.source(FOREBAY).map_or("", |source| &source.text);
         let mut known = Self {
             xtask: SUBCOMMANDS.iter().map(|s| s.name.to_owned()).collect(),
             forebay: variants(main, "Command"),
+            figures: gas()?,
             ..Self::default()
         };
+        let packets = checkout.source(PACKETS).map_or("", |source| &source.text);
+        // Without the first cell, which is the window.
+        let rows = packets
+            .lines()
+            .filter_map(|line| line.strip_prefix('|')?.split_once('|'))
+            .map(|(_, figures)| figures);
+        known.figures.extend(rows.flat_map(figures));
         for source in &checkout.sources {
             if source.has_ending(&["rs"]) {
                 known.functions.extend(named(&source.text, "fn "));
@@ -48,7 +66,7 @@ impl Known {
             }
             known.files.push(source.path.clone());
         }
-        known
+        Ok(known)
     }
 
     /// Whether a code span is a command, and one that can be typed in the root, or in the folder of the contracts.
@@ -93,6 +111,42 @@ impl Known {
         });
         filter.map_or(Verdict::Exists, |filter| beginning(&self.functions, filter))
     }
+}
+
+/// Numbers of a thousand or more, as they stand in a text with commas.
+pub(super) fn figures(text: &str) -> impl Iterator<Item = String> + '_ {
+    let numbers = text.split(|c: char| !c.is_ascii_digit() && c != ',');
+    numbers
+        .map(|number| number.trim_matches(',').to_owned())
+        .filter(|number| number.contains(','))
+}
+
+/// The gas that the contracts' snapshots hold.
+fn gas() -> Result<BTreeSet<String>> {
+    let folder = root().join(SNAPSHOTS);
+    let mut gas = BTreeSet::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {SNAPSHOTS}"))? {
+        let text = std::fs::read_to_string(entry?.path())?;
+        let snapshot: Value = serde_json::from_str(&text)?;
+        let numbers = snapshot
+            .as_object()
+            .into_iter()
+            .flat_map(|map| map.values());
+        gas.extend(numbers.filter_map(Value::as_str).map(by_thousands));
+    }
+    Ok(gas)
+}
+
+/// `46035` as people write it, `46,035`.
+fn by_thousands(number: &str) -> String {
+    let mut written = String::new();
+    for (index, digit) in number.chars().enumerate() {
+        if index > 0 && (number.len() - index) % 3 == 0 {
+            written.push(',');
+        }
+        written.push(digit);
+    }
+    written
 }
 
 fn among(names: &[String], name: &str) -> Verdict {
@@ -142,8 +196,23 @@ fn variants(text: &str, name: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, Verdict, variants};
+    use super::{Known, Verdict, by_thousands, figures, variants};
     use crate::tidy::source::Checkout;
+
+    fn known() -> Known {
+        let checkout = Checkout::read().expect("the checkout can be read");
+        Known::read(&checkout).expect("the snapshots can be read")
+    }
+
+    #[test]
+    fn figures_are_numbers_of_a_thousand_or_more() {
+        let found: Vec<_> = figures("46,035 / 52,631 gas, 512, and 1,").collect();
+        assert_eq!(found, ["46,035", "52,631"]);
+        assert_eq!(by_thousands("1234567"), "1,234,567");
+        assert_eq!(by_thousands("999"), "999");
+        assert!(known().figures.contains("560,537"), "ADR 10");
+        assert!(known().figures.len() > 30, "snapshots");
+    }
 
     #[test]
     fn subcommands_are_read_from_the_enum() {
@@ -153,7 +222,7 @@ mod tests {
 
     #[test]
     fn commands_of_this_repository_exist() {
-        let known = Known::read(&Checkout::read().expect("the checkout can be read"));
+        let known = known();
         for command in [
             "cargo xtask sim --seeds 3",
             "forebay bench packets --seconds 3",
@@ -169,7 +238,7 @@ mod tests {
 
     #[test]
     fn commands_that_nobody_has_are_missing() {
-        let known = Known::read(&Checkout::read().expect("the checkout can be read"));
+        let known = known();
         for (command, part) in [
             ("cargo xtask fly", "fly"),
             ("forebay fly", "fly"),

@@ -3,6 +3,7 @@
 //! Each rule is a pure function over the documents' text; only reading them and running Node are here and in
 //! `diagrams`.
 
+mod charts;
 mod citations;
 mod commands;
 mod diagrams;
@@ -38,7 +39,7 @@ pub(crate) fn check() -> Result<()> {
     let started = Instant::now();
     let checkout = Checkout::read()?;
     let documents = documents(&checkout)?;
-    let mut findings = findings(&documents, &Known::read(&checkout));
+    let mut findings = findings(&documents, &Known::read(&checkout)?);
     findings.extend(
         links::check(&checkout)
             .into_iter()
@@ -47,7 +48,9 @@ pub(crate) fn check() -> Result<()> {
     let drawn = diagrams::check(&documents, &mut findings)?;
     findings.sort();
     report("research", &findings)?;
-    let (count, took) = (documents.len(), started.elapsed().as_millis());
+    charts::check()?;
+    let count = documents.iter().filter(|d| d.is_markdown()).count();
+    let took = started.elapsed().as_millis();
     eprintln!("research: {count} documents, {drawn} diagrams, all in order in {took} ms");
     Ok(())
 }

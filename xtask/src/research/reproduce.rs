@@ -3,9 +3,10 @@
 //! What is decidable of that: a picture, and a table that is *ours*, are followed by a line with `Reproduce:` before the
 //! next table or heading; and each such line names a command that exists. A table is ours when its section's heading says
 //! `measured`; when a column with a figure, or a row with one, begins its head with `ours`, `Forebay`, `this repository`
-//! or, for columns, `measured`; or when a cell says `measured` after a figure, and not that it is not.
+//! or, for columns, `measured`; when a cell says `measured` after a figure, and not that it is not; or when a number of the
+//! gas snapshots or of ADR 10 stands in it.
 
-use super::commands::{Known, Verdict};
+use super::commands::{Known, Verdict, figures};
 use super::document::{Document, Table, code_spans, without_code};
 use crate::tidy::Finding;
 
@@ -18,7 +19,7 @@ pub(super) fn check(document: &Document, known: &Known) -> Vec<Finding> {
     for table in document
         .tables()
         .iter()
-        .filter(|table| is_ours(document, table))
+        .filter(|table| is_ours(document, table, known))
     {
         if !is_followed(document, table.end()) {
             let message = "a table with figures of ours and no `Reproduce:` under it";
@@ -37,7 +38,11 @@ pub(super) fn check(document: &Document, known: &Known) -> Vec<Finding> {
     findings
 }
 
-fn is_ours(document: &Document, table: &Table) -> bool {
+fn is_ours(document: &Document, table: &Table, known: &Known) -> bool {
+    let mut cells = table.rows.iter().flatten();
+    if cells.any(|cell| figures(cell).any(|figure| known.figures.contains(&figure))) {
+        return true;
+    }
     let heading = document
         .headings()
         .take_while(|(at, _)| *at < table.at)
@@ -132,6 +137,7 @@ mod tests {
     fn messages(text: &str) -> Vec<String> {
         let known = Known {
             xtask: vec!["sim".to_owned()],
+            figures: ["46,035".to_owned()].into(),
             ..Known::default()
         };
         let findings = check(&Document::new("r/", "a.md", text), &known);
@@ -146,6 +152,7 @@ mod tests {
             "| system | ours |\n|---|---|\n| a | 1 |\n",
             "| system | speed |\n|---|---|\n| Forebay | 1 |\n",
             "| system | speed |\n|---|---|\n| a | 17 measured |\n",
+            "| system | gas |\n|---|---|\n| a | 1 / 46,035 |\n",
             "## What we measured\n\n| a | b |\n|---|---|\n| a | 1 |\n",
         ] {
             assert_eq!(messages(table).len(), 1, "{table}");
@@ -161,6 +168,7 @@ mod tests {
             "| system | how it will be measured |\n|---|---|\n| a | 1 |\n",
             "| system | speed |\n|---|---|\n| a | 50, not measured |\n",
             "| system | ours |\n|---|---|\n| 1 | as theirs |\n",
+            "| system | gas |\n|---|---|\n| a | 146,035 |\n",
             "## To be measured\n\n| a | b |\n|---|---|\n| a | 1 |\n",
         ] {
             assert!(messages(table).is_empty(), "{table}");
