@@ -141,7 +141,7 @@ fn gas() -> Result<BTreeSet<String>> {
 fn by_thousands(number: &str) -> String {
     let mut written = String::new();
     for (index, digit) in number.chars().enumerate() {
-        if index > 0 && (number.len() - index) % 3 == 0 {
+        if index > 0 && (number.len() - index).is_multiple_of(3) {
             written.push(',');
         }
         written.push(digit);
