@@ -1,6 +1,6 @@
 //! Every `[key]` has a source, every source is cited, and the list of sources is in order.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::document::{Document, Table, without_code};
 use crate::tidy::Finding;
@@ -31,7 +31,7 @@ pub(super) fn check(documents: &[Document]) -> Vec<Finding> {
     };
     let mut findings = disorder(list, &table);
     let sources: Vec<&str> = table.rows[1..].iter().map(|row| row[0].as_str()).collect();
-    let mut cited = BTreeMap::new();
+    let mut cited = BTreeSet::new();
     for document in documents.iter().filter(|d| d.name != LIST) {
         for (index, line) in document.prose() {
             for key in keys(line) {
@@ -39,12 +39,12 @@ pub(super) fn check(documents: &[Document]) -> Vec<Finding> {
                     let message = format!("`[{key}]` is not in {LIST}");
                     findings.push(document.finding(index, message));
                 }
-                cited.insert(key, ());
+                cited.insert(key);
             }
         }
     }
     for (row, key) in sources.iter().enumerate() {
-        if !cited.contains_key(*key) {
+        if !cited.contains(*key) {
             let message = format!("no document cites `[{key}]`: remove it");
             findings.push(list.finding(table.line_of(row + 1), message));
         }

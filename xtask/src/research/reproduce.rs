@@ -39,37 +39,42 @@ pub(super) fn check(document: &Document, known: &Known) -> Vec<Finding> {
 }
 
 fn is_ours(document: &Document, table: &Table, known: &Known) -> bool {
-    let mut cells = table.rows.iter().flatten();
-    if cells.any(|cell| figures(cell).any(|figure| known.figures.contains(&figure))) {
-        return true;
-    }
-    let heading = document
-        .headings()
-        .take_while(|(at, _)| *at < table.at)
-        .last();
-    if heading.is_some_and(|(_, heading)| is_measured(&words(heading))) {
-        return table
+    quotes_us(table, known)
+        || is_under_measured(document, table)
+        || has_column_of_ours(table)
+        || table.rows.iter().skip(1).any(|row| is_row_of_ours(row))
+}
+
+fn quotes_us(table: &Table, known: &Known) -> bool {
+    let mut figures = table.rows.iter().flatten().flat_map(|cell| figures(cell));
+    figures.any(|figure| known.figures.contains(&figure))
+}
+
+fn is_under_measured(document: &Document, table: &Table) -> bool {
+    let above = document.headings().take_while(|(at, _)| *at < table.at);
+    let heading = above.last();
+    heading.is_some_and(|(_, heading)| is_measured(&words(heading)))
+        && table
             .rows
             .iter()
             .skip(1)
             .flatten()
-            .any(|cell| has_figure(cell));
-    }
-    let head = table.rows.first().map_or(&[] as &[String], Vec::as_slice);
-    let rows = table.rows.get(1..).unwrap_or_default();
-    let columns = head.iter().enumerate().any(|(column, cell)| {
-        (begins_with(cell, OURS) || begins_with(cell, &[MEASURED]))
-            && rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .any(|cell| has_figure(cell))
-    });
-    columns
-        || rows.iter().any(|row| {
-            let of_ours = row.first().is_some_and(|cell| begins_with(cell, OURS));
-            (of_ours && row.iter().skip(1).any(|cell| has_figure(cell)))
-                || row.iter().any(|cell| says_measured(cell))
-        })
+            .any(|cell| has_figure(cell))
+}
+
+fn has_column_of_ours(table: &Table) -> bool {
+    let head = table.rows.first().into_iter().flatten();
+    let is_ours = |cell: &str| begins_with(cell, OURS) || begins_with(cell, &[MEASURED]);
+    head.enumerate().any(|(column, cell)| {
+        let mut below = table.rows.iter().skip(1).filter_map(|row| row.get(column));
+        is_ours(cell) && below.any(|cell| has_figure(cell))
+    })
+}
+
+fn is_row_of_ours(row: &[String]) -> bool {
+    let named = row.first().is_some_and(|cell| begins_with(cell, OURS));
+    (named && row.iter().skip(1).any(|cell| has_figure(cell)))
+        || row.iter().any(|cell| says_measured(cell))
 }
 
 fn has_figure(cell: &str) -> bool {

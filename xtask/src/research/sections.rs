@@ -43,6 +43,24 @@ const REQUIRED: &[(&str, &[&str])] = &[
             "LP onboarding, rebalancing, alerts",
         ],
     ),
+    (
+        "pool-architectures/architecture-comparison.md",
+        &["Weights, and why", "Scores out of ten", "Sensitivity"],
+    ),
+    ("payment-channels/comparison-matrix.md", &["The matrix"]),
+    (
+        "implementation/integration-roadmap.md",
+        &["Phases", "Gates that fail today", "Time, team, capital"],
+    ),
+    (
+        "appendices/regulatory-considerations.md",
+        &[
+            "Five jurisdictions",
+            "Money transmission, point by point",
+            "KYC and AML: where in the software",
+            "Disclosures that an operator owes its LPs and peers",
+        ],
+    ),
     ("appendices/sources.md", &["All sources"]),
 ];
 
