@@ -6,6 +6,7 @@ mod price;
 
 pub(crate) use packet::PacketLegs;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use forebay_channel::{Channel, LaneId, Signature, Step};
@@ -166,7 +167,7 @@ fn add_peer(
         answers: VecDeque::new(),
         relation: Relation::CHILD,
     });
-    state.routes.add_child(name, id);
+    state.index.insert(&state.peers, id);
 }
 
 fn set_peer(state: &mut State, peer: PeerId, policy: &PeerPolicy) {
@@ -184,8 +185,7 @@ fn clearing_limits(policy: &PeerPolicy) -> Limits {
 
 fn remove_peer(state: &mut State, peer: PeerId) {
     state.peer_mut(peer).removed = true;
-    let name = state.peer_of(peer).name.clone();
-    state.routes.remove_child(&name);
+    state.index.remove(&state.peers, peer);
     state.routes.remove_peer(peer);
 }
 
@@ -232,7 +232,8 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
                 .next_serial
                 .max(forebay_quantity::ChannelSerial(serial.0 + 1));
             let account = state.peer_mut(peer);
-            account.channel = Some(Channel::new(*serial, LaneId::Peer, *peer_signer));
+            let channel = Channel::new(*serial, LaneId::Peer, *peer_signer);
+            account.channel = Some(Box::new(channel));
             account.demands.open = Some(id);
         }
         ChainRequest::Raise { serial, .. } => {

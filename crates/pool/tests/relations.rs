@@ -225,3 +225,30 @@ fn no_more_peers_exchange_routes_than_the_bound() {
         world.sync();
     }
 }
+
+#[test]
+fn a_token_is_that_of_one_live_peer_also_after_a_restart() {
+    let mut world = World::funded();
+    let add = |name: &str| Admin::AddPeer {
+        name: name.into(),
+        asset: USD,
+        token_hash: Hash32([3; 32]),
+        policy: peer_policy(0),
+    };
+    let refused = Err(Rejection::AlreadyExists);
+    world.admin(add("carol"));
+    let carol = world.state().peer_named("carol").unwrap();
+    assert_eq!(world.try_admin(add("dave")), refused);
+    restart(&mut world);
+    assert_eq!(world.try_admin(add("dave")), refused);
+    world.admin(Admin::RemovePeer(carol));
+    restart(&mut world);
+    world.admin(add("dave"));
+    assert_eq!(world.try_admin(add("erin")), refused);
+}
+
+fn restart(world: &mut World) {
+    world.sync();
+    let state = State::restore(&world.state().snapshot()).unwrap();
+    world.sequencer = Sequencer::new(state);
+}

@@ -101,11 +101,8 @@ fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
             if !is_segment(name) {
                 return Err(Rejection::BadName);
             }
-            let same_token = state
-                .peers
-                .iter()
-                .any(|peer| !peer.removed && peer.token_hash == *token_hash);
-            if same_token || state.routes.child(name.as_bytes()).is_some() {
+            let same_token = state.index.has_token(&state.peers, token_hash);
+            if same_token || state.peer_named(name).is_some() {
                 return Err(Rejection::AlreadyExists);
             }
             Event::PeerAdded {

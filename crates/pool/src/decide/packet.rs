@@ -40,8 +40,7 @@ pub(super) fn prepare(
         });
     }
     let next_hop = state
-        .routes
-        .find(prepare.destination)
+        .next_hop(prepare.destination)
         .filter(|hop| *hop != prepare.peer);
     let out_peer = next_hop.ok_or(Rejection::Unreachable)?;
     let to = state.peer_of(out_peer);

@@ -4,6 +4,7 @@
 pub mod bounds;
 
 mod asset;
+mod index;
 mod packet;
 mod peer;
 mod route;
@@ -25,6 +26,7 @@ pub use asset::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Holding, VaultMirror,
     VaultRules,
 };
+use index::Index;
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
@@ -83,6 +85,9 @@ pub struct State {
     /// The time of the newest block that each asset's chain was heard of with, in this life of the process.
     #[borsh(skip)]
     pub(crate) heard: BTreeMap<AssetId, Timestamp>,
+    /// Look-ups only, rebuilt from the peers.
+    #[borsh(skip)]
+    pub(crate) index: Index,
 }
 
 impl Default for State {
@@ -104,6 +109,7 @@ impl Default for State {
             commands_in_order: VecDeque::new(),
             requests: LookupMap::default(),
             heard: BTreeMap::new(),
+            index: Index::default(),
         }
     }
 }
@@ -149,7 +155,13 @@ impl State {
 
     /// The peer with this address segment.
     pub fn peer_named(&self, name: &str) -> Option<PeerId> {
-        self.routes.child(name.as_bytes())
+        self.index.named(&self.peers, name.as_bytes())
+    }
+
+    /// Who a packet to this destination goes to next.
+    pub(crate) fn next_hop(&self, destination: &[u8]) -> Option<PeerId> {
+        let child = |name: &[u8]| self.index.named(&self.peers, name);
+        self.routes.find(destination, child)
     }
 
     /// Prefixes that the operator routes, in order, with their next hops.
@@ -231,7 +243,8 @@ impl State {
         if forebay_quantity::planted::is(forebay_quantity::planted::Bug::AnswersLost) {
             state.peers.iter_mut().for_each(|peer| peer.answers.clear());
         }
-        state.routes.rebuild(&state.peers);
+        state.routes.rebuild();
+        state.index.rebuild(&state.peers);
         state.requests = state
             .packets
             .iter()

@@ -1,5 +1,6 @@
 //! A peer: one account of a connector, in one asset, with its lanes and limits.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 
@@ -107,8 +108,9 @@ pub struct Peer {
     pub vouchers_out: AccountId,
     /// Its keys, once named.
     pub keys: Option<PeerKeys>,
-    /// Its channel, in chain units; `incoming` is the lane on which it pays us.
-    pub channel: Option<Channel>,
+    /// Its channel, in chain units; `incoming` is the lane on which it pays us. Apart, since it is half as large as all the
+    /// rest, and a peer that only sends has none.
+    pub channel: Option<Box<Channel>>,
     /// The amount that the best voucher held was signed for; a key change may leave it good for less.
     pub best_amount: Amount,
     /// The signature on it.

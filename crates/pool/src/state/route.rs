@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::PeerId;
 
-use super::peer::Peer;
 use crate::hash::LookupMap;
 
 /// The routing table.
@@ -16,8 +15,6 @@ use crate::hash::LookupMap;
 pub(crate) struct Routes {
     operator: String,
     fixed: BTreeMap<String, PeerId>,
-    #[borsh(skip)]
-    children: LookupMap<Vec<u8>, PeerId>,
     #[borsh(skip)]
     prefixes: LookupMap<Vec<u8>, PeerId>,
     /// Told by neighbours: no fact of the journal, so no part of the state's bytes. Ordered, since strangers choose the keys.
@@ -28,18 +25,6 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn found(&mut self, operator: &str) {
         self.operator = operator.into();
-    }
-
-    pub(crate) fn child(&self, name: &[u8]) -> Option<PeerId> {
-        self.children.get(name).copied()
-    }
-
-    pub(crate) fn add_child(&mut self, name: &str, peer: PeerId) {
-        self.children.insert(name.as_bytes().to_vec(), peer);
-    }
-
-    pub(crate) fn remove_child(&mut self, name: &str) {
-        self.children.remove(name.as_bytes());
     }
 
     pub(crate) fn fixed(&self, prefix: &str) -> Option<PeerId> {
@@ -83,8 +68,12 @@ impl Routes {
         };
     }
 
-    /// The next hop towards a destination.
-    pub(crate) fn find(&self, destination: &[u8]) -> Option<PeerId> {
+    /// The next hop towards a destination; `child` finds a peer by its name.
+    pub(crate) fn find(
+        &self,
+        destination: &[u8],
+        child: impl FnOnce(&[u8]) -> Option<PeerId>,
+    ) -> Option<PeerId> {
         // Nobody but us is there, and a neighbour would only send it back.
         if destination == self.operator.as_bytes() {
             return None;
@@ -94,7 +83,7 @@ impl Routes {
                 .iter()
                 .position(|&byte| byte == b'.')
                 .unwrap_or(below.len());
-            return self.child(&below[..end]);
+            return child(&below[..end]);
         }
         let mut prefix = destination;
         loop {
@@ -107,14 +96,7 @@ impl Routes {
         }
     }
 
-    pub(crate) fn rebuild(&mut self, peers: &[Peer]) {
-        let live = (0u32..)
-            .map(PeerId)
-            .zip(peers)
-            .filter(|(_, peer)| !peer.removed);
-        self.children = live
-            .map(|(id, peer)| (peer.name.as_bytes().to_vec(), id))
-            .collect();
+    pub(crate) fn rebuild(&mut self) {
         self.prefixes = self
             .fixed
             .iter()
