@@ -81,6 +81,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
         run: product::fuzz,
     },
     Subcommand {
+        name: "bench-peers",
+        about: "measure the pool beside npm's ilp-connector, one load for both: [--json]",
+        run: product::bench_peers,
+    },
+    Subcommand {
         name: "model",
         about: "walk through all that a channel's parties can do, deeper than the tests: --depth N",
         run: product::model,
@@ -128,6 +133,6 @@ fn dispatch(arguments: &[String]) -> Result<()> {
 fn print_usage() {
     eprintln!("cargo xtask <subcommand>\n");
     for subcommand in SUBCOMMANDS {
-        eprintln!("  {:<10} {}", subcommand.name, subcommand.about);
+        eprintln!("  {:<11} {}", subcommand.name, subcommand.about);
     }
 }

@@ -54,6 +54,15 @@ pub(crate) fn soak(arguments: &[String]) -> Result<()> {
     run(&FOREBAY, "soak", &[&folder, arguments].concat())
 }
 
+/// Measures the pool beside npm's ilp-connector; the journal lies in the build folder, which is on a disk.
+pub(crate) fn bench_peers(arguments: &[String]) -> Result<()> {
+    setup::run(&[])?;
+    let folder = folder_of_binaries()?.display().to_string();
+    let tools = root().join("tools/ilp").display().to_string();
+    let words = ["peers", "--folder", &folder, "--tools", &tools].map(str::to_owned);
+    run(&FOREBAY, "bench", &[&words, arguments].concat())
+}
+
 /// Mutates the committed inputs of every decoder.
 pub(crate) fn fuzz(arguments: &[String]) -> Result<()> {
     let repository = ["--repository".to_owned(), root().display().to_string()];

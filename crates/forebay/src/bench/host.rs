@@ -1,7 +1,7 @@
-//! What a figure must name: the machine it was taken on.
+//! What a figure must name: the machine it was taken on; and what a process costs there.
 
 use std::fs::read_to_string;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -10,34 +10,71 @@ use serde::Serialize;
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Host {
     /// Processors that the pool and the generator share.
-    pub(super) cores: usize,
+    cores: usize,
     /// One, five and fifteen minutes.
-    pub(super) load_average: String,
+    load_average: String,
     /// Of the journal.
-    pub(super) file_system: String,
+    file_system: String,
 }
 
-/// Looks at this machine.
-///
-/// # Errors
-/// When `folder` lies in memory: a sync there would cost nothing.
-pub(super) fn look(folder: &Path) -> Result<Host> {
-    let file_system = file_system(&folder.canonicalize()?)?;
-    ensure!(
-        !["tmpfs", "ramfs", "devtmpfs"].contains(&file_system.as_str()),
-        "{} is a {file_system}, where a sync costs nothing: name a folder on a disk with --folder",
-        folder.display()
-    );
-    let load = read_to_string("/proc/loadavg").context("/proc/loadavg cannot be read")?;
-    Ok(Host {
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        load_average: load
-            .split_whitespace()
-            .take(3)
-            .collect::<Vec<_>>()
-            .join(" "),
-        file_system,
-    })
+impl Host {
+    /// Looks at this machine.
+    ///
+    /// # Errors
+    /// When `folder` lies in memory: a sync there would cost nothing.
+    pub(super) fn look(folder: &Path) -> Result<Self> {
+        let file_system = file_system(&folder.canonicalize()?)?;
+        ensure!(
+            !["tmpfs", "ramfs", "devtmpfs"].contains(&file_system.as_str()),
+            "{} is a {file_system}, where a sync costs nothing: name a folder on a disk with --folder",
+            folder.display()
+        );
+        let load = read_to_string("/proc/loadavg").context("/proc/loadavg cannot be read")?;
+        Ok(Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            load_average: load
+                .split_whitespace()
+                .take(3)
+                .collect::<Vec<_>>()
+                .join(" "),
+            file_system,
+        })
+    }
+
+    /// One line for people.
+    pub(super) fn print(&self) {
+        let Self {
+            cores,
+            load_average,
+            file_system,
+        } = self;
+        println!(
+            "{cores} cores shared with the load, load average {load_average}, journal on {file_system}"
+        );
+    }
+}
+
+/// A folder for one measurement, removed at its end.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new(folder: &Path) -> Result<Self> {
+        let path = folder.join(format!("forebay-bench-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} stays behind: {error}", self.0.display());
+        }
+    }
 }
 
 /// The type of the file system with the longest mount point above `folder`.
@@ -56,8 +93,7 @@ fn file_system(folder: &Path) -> Result<String> {
 
 /// Processor time of a process, user and system, in microseconds.
 pub(super) fn cpu_us(process: u32) -> Result<u64> {
-    let stat =
-        read_to_string(format!("/proc/{process}/stat")).context("the pool process is gone")?;
+    let stat = read_to_string(format!("/proc/{process}/stat")).context("the process is gone")?;
     let fields = stat
         .rsplit_once(')')
         .context("/proc/…/stat has another form here")?
@@ -70,4 +106,16 @@ pub(super) fn cpu_us(process: u32) -> Result<u64> {
         .sum();
     // The kernel counts them in hundredths of a second towards user space.
     Ok(ticks * 10_000)
+}
+
+/// Bytes of a process that are in memory.
+pub(super) fn memory(process: u32) -> Result<u64> {
+    let status =
+        read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let words = line.and_then(|line| line.split_whitespace().next());
+    let kilobytes: u64 = words
+        .context("/proc/…/status has another form here")?
+        .parse()?;
+    Ok(kilobytes * 1_024)
 }

@@ -1,20 +1,24 @@
 //! `forebay bench packets`: starts a pool process and a load, and prints what came through.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
 use super::generator::{Receiver, Seen, Sender};
-use super::host::{self, Host};
+use super::host::{Host, Scratch};
+use super::latency::{Latency, at, each, per_second};
+use super::process::PoolProcess;
+use crate::output;
 
 /// Before each run the same load goes through for this long, unmeasured.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
+/// Most packets in flight: what a peer's policy lets through here.
+pub(super) const WINDOW_MAX: u32 = 65_536;
+/// Most packets a second on a schedule: more than comes through anywhere.
+const RATE_MAX: u64 = 10_000_000;
 
 /// Measures packets fulfilled across two assets.
 #[derive(Debug, Args)]
@@ -22,6 +26,9 @@ pub(crate) struct Packets {
     /// Packets in flight, one run for each.
     #[arg(long = "window", value_delimiter = ',', default_values_t = [1, 256, 1_024])]
     windows: Vec<u32>,
+    /// Packets a second on a schedule that waits for no answer, one run for each, in place of windows.
+    #[arg(long = "rate", value_delimiter = ',', conflicts_with = "windows")]
+    rates: Vec<u64>,
     /// How long each run takes.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -42,22 +49,35 @@ struct Report {
     conditions: &'static str,
 }
 
+/// What a run keeps to.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Pace {
+    /// So many packets in flight.
+    Window(u32),
+    /// So many sent a second.
+    Rate(u64),
+}
+
 /// One run.
 #[derive(Debug, Serialize)]
 struct Run {
-    window: u32,
+    #[serde(flatten)]
+    pace: Pace,
     packets: u64,
     packets_per_second: u64,
-    p50_us: u32,
-    p99_us: u32,
-    p999_us: u32,
+    #[serde(flatten)]
+    latency: Latency,
+    /// Of the generator: how late it was itself, which is in the latency too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_late_p99_us: Option<u32>,
     cpu_us_per_packet: f64,
     fsync: bool,
     syncs: u64,
     records_per_sync: f64,
 }
 
-const CONDITIONS: &str = "BTP over loopback, 200 B of data, BTC/8 to ETH/9, all fulfilled, synced before anything leaves, no replica; \
+pub(super) const CONDITIONS: &str = "BTP over loopback, 200 B of data, BTC/8 to ETH/9, all fulfilled, synced before anything leaves, no replica; \
     one voucher signed each 1,000 packets or sync; the sender on credit, the receiver's lane from vault facts handed to the core in process";
 
 impl Packets {
@@ -65,57 +85,47 @@ impl Packets {
         ensure!(
             self.windows
                 .iter()
-                .all(|window| (1..=65_536).contains(window)),
-            "a window holds 1 to 65536 packets"
+                .all(|window| (1..=WINDOW_MAX).contains(window)),
+            "a window holds 1 to {WINDOW_MAX} packets"
         );
-        let host = host::look(&self.folder)?;
-        let folder = self
-            .folder
-            .join(format!("forebay-bench-{}", std::process::id()));
-        std::fs::create_dir(&folder)
-            .with_context(|| format!("{} cannot be made", folder.display()))?;
-        let runs = self.measure(&folder);
-        std::fs::remove_dir_all(&folder)
-            .with_context(|| format!("{} stays behind", folder.display()))?;
+        ensure!(
+            self.rates.iter().all(|rate| (1..=RATE_MAX).contains(rate)),
+            "a rate is 1 to {RATE_MAX} packets a second"
+        );
+        let host = Host::look(&self.folder)?;
+        let scratch = Scratch::new(&self.folder)?;
         let report = Report {
-            runs: runs?,
+            runs: self.measure(scratch.path())?,
             host,
             conditions: CONDITIONS,
         };
-        if json {
-            println!("{}", serde_json::to_string(&report)?);
+        output::show(json, &report, print)
+    }
+
+    fn paces(&self) -> Vec<Pace> {
+        if self.rates.is_empty() {
+            self.windows.iter().copied().map(Pace::Window).collect()
         } else {
-            print(&report);
+            self.rates.iter().copied().map(Pace::Rate).collect()
         }
-        Ok(())
     }
 
     fn measure(&self, folder: &Path) -> Result<Vec<Run>> {
         let mut pool = PoolProcess::start(folder, self.socket_threads)?;
-        let receiver = Receiver::connect(pool.address)?;
+        let receiver = Receiver::connect(pool.address(), "receiver")?;
         let receiving = std::thread::spawn(move || receiver.run());
-        let mut sender = Sender::connect(pool.address)?;
+        let mut sender = Sender::connect(pool.address(), "sender")?;
         let mut runs = Vec::new();
-        for &window in &self.windows {
-            sender.run(window, WARM_UP)?;
-            let (syncs, records) = pool.figures()?;
-            let cpu = host::cpu_us(pool.child.id())?;
-            let seen = sender.run(window, Duration::from_secs(self.seconds))?;
-            let cpu = host::cpu_us(pool.child.id())?.saturating_sub(cpu);
-            let (syncs_after, records_after) = pool.figures()?;
-            ensure!(
-                seen.rejected == 0,
-                "{} packets were rejected, the last by {}",
-                seen.rejected,
-                seen.reject
-            );
-            runs.push(summary(
-                window,
-                seen,
-                cpu,
-                syncs_after - syncs,
-                records_after - records,
-            )?);
+        for pace in self.paces() {
+            pace.go(&mut sender, WARM_UP)?;
+            let before = pool.figures()?;
+            let seen = pace.go(&mut sender, Duration::from_secs(self.seconds))?;
+            let after = pool.figures()?;
+            let seen = seen.all_fulfilled()?;
+            let cpu_us = after.cpu_us - before.cpu_us;
+            let syncs = after.syncs - before.syncs;
+            let records = after.records - before.records;
+            runs.push(Run::new(pace, seen, cpu_us, syncs, records));
         }
         pool.end()?;
         // The pool closed its link, which ends it.
@@ -124,169 +134,65 @@ impl Packets {
     }
 }
 
-#[expect(
-    clippy::float_arithmetic,
-    clippy::cast_precision_loss,
-    reason = "a measurement, not money"
-)]
-fn summary(window: u32, mut seen: Seen, cpu_us: u64, syncs: u64, records: u64) -> Result<Run> {
-    seen.latencies_us.sort_unstable();
-    let packets = u64::try_from(seen.latencies_us.len())?;
-    ensure!(packets > 0, "no packet came through");
-    let at = |per_mille: usize| {
-        let last = seen.latencies_us.len() - 1;
-        seen.latencies_us[(seen.latencies_us.len() * per_mille / 1_000).min(last)]
-    };
-    let elapsed_us = u64::try_from(seen.elapsed.as_micros())?.max(1);
-    Ok(Run {
-        window,
-        packets,
-        packets_per_second: packets.saturating_mul(1_000_000) / elapsed_us,
-        p50_us: at(500),
-        p99_us: at(990),
-        p999_us: at(999),
-        cpu_us_per_packet: (cpu_us as f64 / packets as f64 * 100.0).round() / 100.0,
-        fsync: true,
-        syncs,
-        records_per_sync: (records as f64 / syncs.max(1) as f64 * 10.0).round() / 10.0,
-    })
+impl Pace {
+    fn go(self, sender: &mut Sender, span: Duration) -> Result<Seen> {
+        match self {
+            Self::Window(window) => sender.run(window, span),
+            Self::Rate(rate) => sender.run_at(rate, span),
+        }
+    }
+}
+
+impl Run {
+    fn new(pace: Pace, mut seen: Seen, cpu_us: u64, syncs: u64, records: u64) -> Self {
+        let packets = u64::try_from(seen.latencies_us.len()).unwrap_or(u64::MAX);
+        seen.delays_us.sort_unstable();
+        let is_late = !seen.delays_us.is_empty();
+        Self {
+            pace,
+            packets,
+            packets_per_second: per_second(packets, seen.elapsed.as_micros()),
+            latency: Latency::of(&mut seen.latencies_us),
+            sent_late_p99_us: is_late.then(|| at(&seen.delays_us, 990)),
+            cpu_us_per_packet: each(cpu_us, packets),
+            fsync: true,
+            syncs,
+            records_per_sync: each(records, syncs),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let pace = match self.pace {
+            Pace::Window(window) => format!("window {window}"),
+            Pace::Rate(rate) => format!("rate {rate}"),
+        };
+        let late = self.sent_late_p99_us.map(|us| us.to_string());
+        let mut cells = vec![pace, self.packets_per_second.to_string()];
+        cells.extend(self.latency.cells());
+        cells.extend([
+            self.cpu_us_per_packet.to_string(),
+            self.records_per_sync.to_string(),
+            late.unwrap_or_else(|| "-".into()),
+        ]);
+        cells
+    }
 }
 
 fn print(report: &Report) {
-    println!("window  packets/s     p50 µs     p99 µs   p99.9 µs  CPU µs/packet  records/sync");
-    for run in &report.runs {
-        println!(
-            "{:>6} {:>10} {:>10} {:>10} {:>10} {:>14} {:>13}",
-            run.window,
-            run.packets_per_second,
-            run.p50_us,
-            run.p99_us,
-            run.p999_us,
-            run.cpu_us_per_packet,
-            run.records_per_sync
-        );
-    }
-    let Host {
-        cores,
-        load_average,
-        file_system,
-    } = &report.host;
-    println!(
-        "{cores} cores shared with the load, load average {load_average}, journal on {file_system}"
-    );
+    let [p50, p99, p999] = Latency::HEADS;
+    let heads = [
+        "",
+        "packets/s",
+        p50,
+        p99,
+        p999,
+        "CPU µs/packet",
+        "records/sync",
+        "sent late p99 µs",
+    ];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(report.runs.iter().map(Run::cells));
+    output::table(&rows);
+    report.host.print();
     println!("{}", report.conditions);
-}
-
-/// The pool in a process of its own, told to end by the end of its input.
-pub(crate) struct PoolProcess {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
-impl PoolProcess {
-    pub(crate) fn start(folder: &Path, socket_threads: usize) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["bench", "pool", "--socket-threads"])
-            .arg(socket_threads.to_string())
-            .arg("--folder")
-            .arg(folder)
-            .env("FOREBAY_LOG", "error")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("the pool process cannot be started")?;
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().context("the pool's output is a pipe")?);
-        let mut pool = Self {
-            child,
-            input,
-            output,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        pool.address = pool
-            .line()?
-            .parse()
-            .context("the pool process did not start: its own words are above")?;
-        Ok(pool)
-    }
-
-    /// Where it serves BTP.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Makes every further write of it fail, as a full disk does.
-    pub(crate) fn fill_disk(&self) -> Result<()> {
-        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let maximum = getrlimit(Resource::Fsize).maximum;
-        prlimit(
-            pid,
-            Resource::Fsize,
-            Rlimit {
-                current: Some(1),
-                maximum,
-            },
-        )?;
-        Ok(())
-    }
-
-    /// Makes it stand still, as a machine without a core to spare does.
-    pub(crate) fn pause(&self) -> Result<()> {
-        self.signal(rustix::process::Signal::STOP)
-    }
-
-    /// Lets it go on.
-    pub(crate) fn go_on(&self) -> Result<()> {
-        self.signal(rustix::process::Signal::CONT)
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok();
-        let pid = pid.and_then(rustix::process::Pid::from_raw);
-        let pid = pid.context("a process has a number")?;
-        Ok(rustix::process::kill_process(pid, signal)?)
-    }
-
-    /// Kills it as a power cut would, but for what the system has cached.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-
-    /// Syncs and records since it started.
-    fn figures(&mut self) -> Result<(u64, u64)> {
-        writeln!(
-            self.input
-                .as_mut()
-                .context("the pool's input is open until its end")?
-        )?;
-        let line = self.line()?;
-        let (syncs, records) = line.split_once(' ').context("the pool process is gone")?;
-        Ok((syncs.parse()?, records.parse()?))
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.input = None;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for PoolProcess {
-    fn drop(&mut self) {
-        self.input = None;
-        // It ends by itself; this one only makes sure that nothing stays behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -154,7 +154,7 @@ impl Life {
             let (mut writer, answered) = (sender.writer()?, Arc::clone(&answered));
             std::thread::spawn(move || send_all(&mut writer, first, window, pace, &answered))
         };
-        sender.wait_at_most(READ_MAX)?;
+        sender.wait_at_most(Some(READ_MAX))?;
         while !killing.is_finished() && sender.read_some().is_ok() {
             if !take_replies(&mut sender, &mut replies)? {
                 break;
@@ -281,7 +281,7 @@ fn take_replies(sender: &mut Connection, replies: &mut BTreeMap<u32, Reply>) -> 
 /// The next hop: answers until the process is dead and its socket is read empty.
 fn receive(mut hop: Connection, dead: &AtomicBool) -> Result<BTreeMap<u32, Forward>> {
     let mut forwards = BTreeMap::new();
-    hop.wait_at_most(READ_MAX)?;
+    hop.wait_at_most(Some(READ_MAX))?;
     loop {
         match hop.read_some() {
             Ok(_) => {}
