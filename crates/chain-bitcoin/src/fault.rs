@@ -164,6 +164,11 @@ pub enum Fault {
         "the Lightning node's store has a form that this version does not know; use the version that wrote it"
     )]
     StoreFormat,
+    /// The store is of a node with another seed.
+    #[error(
+        "this folder holds the channels of another Lightning node; use that node's seed, or another folder"
+    )]
+    OtherNode,
     /// The node has stopped.
     #[error("the Lightning node has stopped; start it again")]
     Stopped,
@@ -249,6 +254,7 @@ impl Fault {
             | Self::OtherPayment { .. }
             | Self::OtherWallet { .. }
             | Self::StoreFormat
+            | Self::OtherNode
             | Self::BadNodeId
             | Self::UnknownChannel
             | Self::BadInvoice { .. }

@@ -102,7 +102,8 @@ struct Member {
 }
 
 impl LightningNode {
-    /// Asks a peer for a channel; what becomes of it is reported. A channel that is there already is left as it is.
+    /// Asks a peer for a channel; what becomes of it is reported. A channel that is there already is left as it is. The hot
+    /// wallet keeps its reserve for each channel; when it has too little, the channel is reported closed.
     ///
     /// # Errors
     ///
@@ -142,7 +143,7 @@ impl LightningNode {
         outcomes
     }
 
-    /// Adds money of the hot wallet to a channel, in sat.
+    /// Adds money of the hot wallet to a channel, in sat. The wallet keeps its reserve for each channel.
     ///
     /// # Errors
     ///
@@ -150,6 +151,7 @@ impl LightningNode {
     pub fn splice_in(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
         let details = self.inner.details(channel)?;
         let rate = self.inner.fee_rates.funding();
+        self.inner.leave_reserve(value_sat)?;
         let inputs = self.inner.wallet.splice_inputs(value_sat, rate)?;
         let places: Vec<_> = inputs.iter().map(FundingTxInput::outpoint).collect();
         let contribution = SpliceContribution::SpliceIn {
@@ -354,6 +356,8 @@ impl Inner {
             });
             channels.push((*temporary, public_key(&member.opening.peer)?));
         }
+        let total = outputs.iter().map(|output| output.value.to_sat()).sum();
+        self.leave_reserve(total)?;
         let (transaction, fee_sat) = self.wallet.fund(outputs, self.fee_rates.funding())?;
         let txid = transaction.compute_txid();
         self.book_funding(batch, fee_sat);
@@ -366,6 +370,20 @@ impl Inner {
                 }
                 channel_fault(error)
             })
+    }
+
+    /// That the hot wallet can pay so much, in sat, and still hurry all channels along that have to be closed alone.
+    fn leave_reserve(&self, value_sat: u64) -> Result<(), Fault> {
+        let needed = self.reserve_of(self.channels.list_channels().len());
+        let needed = value_sat.saturating_add(needed);
+        let have = self.wallet.spendable_sat();
+        if have < needed {
+            return Err(Fault::NotEnoughCoins {
+                needed: Amount::from_sat(needed),
+                have: Amount::from_sat(have),
+            });
+        }
+        Ok(())
     }
 
     /// Coins of a splice that came to nothing.

@@ -3,7 +3,8 @@
 //! LDK holds back each message that depends on a monitor's update until the update is confirmed. The channel manager is
 //! serialised after the updates were taken and is written with them, in one transaction: so on disk it is never behind a
 //! monitor, for which LDK would close the channel, and each update that it has made and that is not on disk is in it as
-//! under way, from where LDK repeats it after a restart.
+//! under way, from where LDK repeats it after a restart. Our records are taken after that: LDK forgets an event once its
+//! record is queued, so no manager on disk has forgotten what no record on disk says.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -109,13 +110,13 @@ fn move_payments_on(inner: &Inner) {
 
 /// Whether there was something to write.
 fn write(inner: &Inner) -> Result<bool, crate::Fault> {
-    // This order is what the module's first page promises: confirmed is only what the batch is sure to contain, and the
-    // manager is younger than all of it.
+    // This order is what the module's first page promises. Confirmed is only what the batch is sure to contain; the manager
+    // is younger than all monitors, and older than all records, in it.
     let queued = inner.persister.take_queued();
-    let mut batch = inner.store.take();
-    if inner.channels.get_and_clear_needs_persistence() || !batch.is_empty() {
-        batch.add(MANAGER, inner.channels.encode());
-    }
+    let monitors = inner.store.take_monitors();
+    let has_changed = inner.channels.get_and_clear_needs_persistence() || !monitors.is_empty();
+    let manager = has_changed.then(|| (MANAGER.to_vec(), inner.channels.encode()));
+    let batch = inner.store.take(monitors, manager);
     if batch.is_empty() && queued.is_empty() {
         return Ok(false);
     }

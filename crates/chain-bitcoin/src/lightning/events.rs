@@ -368,8 +368,9 @@ impl Inner {
         let Ok(key) = super::channel::public_key(&peer) else {
             return;
         };
-        let channels = self.channels.list_channels().len();
-        let outcome = match self.accepts_channels && self.reserve_covers(channels + 1) {
+        let reserve = self.reserve_of(self.channels.list_channels().len() + 1);
+        let has_reserve = self.wallet.spendable_sat() >= reserve;
+        let outcome = match self.accepts_channels && has_reserve {
             true => {
                 let number = self.draw_channel_number();
                 self.channels

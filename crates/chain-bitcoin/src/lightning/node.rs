@@ -18,7 +18,7 @@ use super::peers::WantedPeers;
 use super::persist::Persister;
 use super::settings::LightningSettings;
 use super::store::Store;
-use super::types::{Channels, Graph, Log, Monitors, Peers, Scorer, Sweeper};
+use super::types::{Channels, Gossip, Graph, Log, Monitors, Peers, Scorer, Sweeper};
 use super::wallet::HotWallet;
 use crate::Fault;
 use crate::bitcoind::Bitcoind;
@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) monitors: Arc<Monitors>,
     pub(crate) persister: Arc<Persister>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) gossip: Arc<Gossip>,
     pub(crate) graph: Arc<Graph>,
     pub(crate) scorer: Arc<RwLock<Scorer>>,
     pub(crate) sweeper: Arc<Sweeper>,
@@ -153,6 +154,8 @@ impl Drop for LightningNode {
 impl Inner {
     pub(crate) fn end(&self) {
         self.ended.send_replace(true);
+        // It holds the gossip that holds it.
+        self.gossip.add_utxo_lookup(None);
         self.wake.ring();
     }
 
@@ -165,10 +168,10 @@ impl Inner {
         self.monitor_events.notify_one();
     }
 
-    /// Whether the hot wallet has the reserve of so many channels.
-    pub(crate) fn reserve_covers(&self, channels: usize) -> bool {
+    /// What the hot wallet keeps for so many channels, in sat.
+    pub(crate) fn reserve_of(&self, channels: usize) -> u64 {
         let count = u64::try_from(channels).unwrap_or(u64::MAX);
-        self.wallet.spendable_sat() >= self.reserve_sat.saturating_mul(count)
+        self.reserve_sat.saturating_mul(count)
     }
 
     pub(crate) fn draw_channel_number(&self) -> ChannelNumber {

@@ -58,7 +58,7 @@ impl Persister {
         let mut changes = vec![(monitor_key(&name), Some(monitor.encode()))];
         let stale = self.lock().updates.remove(&name).unwrap_or_default();
         changes.extend(stale.into_iter().map(|id| (update_key(&name, id), None)));
-        self.store.write(changes);
+        self.store.write_monitors(changes);
     }
 
     fn write_update(&self, name: String, update: &ChannelMonitorUpdate) {
@@ -68,7 +68,7 @@ impl Persister {
             .entry(name)
             .or_default()
             .push(update.update_id);
-        self.store.put(key, update.encode());
+        self.store.write_monitors([(key, Some(update.encode()))]);
     }
 
     fn updates_of(&self, name: &str) -> usize {
@@ -128,7 +128,7 @@ impl Persist<InMemorySigner> for Persister {
             (monitor_key(&name), None),
         ];
         changes.extend(stale.into_iter().map(|id| (update_key(&name, id), None)));
-        self.store.write(changes);
+        self.store.write_monitors(changes);
     }
 }
 

@@ -15,7 +15,7 @@ use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
 use lightning::routing::scoring::{
     ProbabilisticScorer, ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters,
 };
-use lightning::sign::{EntropySource, InMemorySigner, NodeSigner};
+use lightning::sign::{EntropySource, InMemorySigner, NodeSigner, Recipient};
 use lightning::util::ser::{Readable, ReadableArgs};
 use lightning_block_sync::UnboundedCache;
 use lightning_block_sync::init::{synchronize_listeners, validate_best_block_header};
@@ -32,7 +32,10 @@ use super::settings::LightningSettings;
 use super::store::Store;
 use super::sweep::{SWEEPER, SweeperStore};
 use super::tasks;
-use super::types::{Channels, Graph, Log, MessageRoutes, Monitors, Peers, Routes, Scorer, Sweeper};
+use super::types::{
+    Channels, Graph, Log, MessageRoutes, Monitors, Peers, Routes, Scorer, Spawner, Sweeper,
+    Verifier,
+};
 use super::wallet::HotWallet;
 use crate::Fault;
 use crate::bitcoind::Bitcoind;
@@ -43,6 +46,7 @@ type Started = (Arc<Inner>, Observations, std::thread::JoinHandle<()>);
 pub(crate) const GRAPH: &[u8] = b"graph";
 pub(crate) const SCORER: &[u8] = b"scorer";
 const NETWORK: &[u8] = b"network";
+const IDENTITY: &[u8] = b"identity";
 
 /// What all parts share, made before there are any channels.
 struct Ground {
@@ -119,6 +123,22 @@ fn open_store(settings: &LightningSettings, wake: &Arc<Wake>) -> Result<Arc<Stor
     Ok(Arc::new(store))
 }
 
+/// A folder is one node's for ever: with other keys its channels would be lost.
+fn check_identity(store: &Store, keys: &Keys) -> Result<(), Fault> {
+    let identity = keys
+        .get_node_id(Recipient::Node)
+        .map_err(|()| damaged("the node's key"))?
+        .serialize();
+    match store.read(IDENTITY)? {
+        Some(found) if found != identity => Err(Fault::OtherNode),
+        Some(_) => Ok(()),
+        None => {
+            store.put(IDENTITY.to_vec(), identity.to_vec());
+            Ok(())
+        }
+    }
+}
+
 /// Monitors as they lie in the store, and the updates that came after each.
 struct Kept {
     monitors: Vec<Vec<u8>>,
@@ -164,6 +184,7 @@ impl Ground {
         let fee_rates = Arc::new(FeeRates::start(bitcoind).await?);
         let broadcaster = Arc::new(Broadcaster::start(Arc::clone(bitcoind)));
         let keys = Arc::new(Keys::new(&settings.seed, Arc::clone(&wallet)));
+        check_identity(&store, &keys)?;
         let graph = Arc::new(read_graph(settings, &store, &log)?);
         let scorer = Arc::new(RwLock::new(read_scorer(&store, &graph, &log)?));
         let persister = Arc::new(Persister::new(Arc::clone(&store), updates.clone()));
@@ -262,7 +283,7 @@ impl Ground {
         );
         let (block, channels) = <(BlockHash, Channels)>::read(&mut Cursor::new(bytes), arguments)
             .map_err(|error| Fault::Store {
-            detail: format!("the channels cannot be read ({error:?}); is it the right seed?"),
+            detail: format!("the channels cannot be read ({error:?})"),
         })?;
         Ok((Arc::new(channels), block))
     }
@@ -370,7 +391,7 @@ impl Ground {
         ));
         let handlers = MessageHandler {
             chan_handler: Arc::clone(&channels),
-            route_handler: gossip,
+            route_handler: Arc::clone(&gossip),
             onion_message_handler: Arc::new(IgnoringMessageHandler {}),
             custom_message_handler: Arc::new(IgnoringMessageHandler {}),
             send_only_message_handler: Arc::clone(&self.monitors),
@@ -382,6 +403,13 @@ impl Ground {
             Arc::clone(&self.log),
             Arc::clone(&self.keys),
         ));
+        let verifier = Verifier::new(
+            Arc::clone(&bitcoind),
+            Spawner(tokio::runtime::Handle::current()),
+            Arc::clone(&gossip),
+            Arc::clone(&peers),
+        );
+        gossip.add_utxo_lookup(Some(Arc::new(verifier)));
         let bumper = BumpTransactionEventHandler::new(
             Arc::clone(&self.broadcaster),
             Arc::new(Wallet::new(Arc::clone(&self.wallet), Arc::clone(&self.log))),
@@ -408,6 +436,7 @@ impl Ground {
             monitors: self.monitors,
             persister: self.persister,
             peers,
+            gossip,
             graph: self.graph,
             scorer: self.scorer,
             sweeper,

@@ -20,7 +20,7 @@ const FORMAT: &[u8] = &[1];
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// A key and its value.
-type Entry = (Vec<u8>, Vec<u8>);
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
 /// How far the store's changes are on stable storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,11 +33,13 @@ enum Progress {
 
 #[derive(Default)]
 struct Waiting {
-    /// Not handed to the writer yet.
-    queued: Changes,
+    /// Records, not handed to the writer yet.
+    records: Changes,
+    /// Monitors, not handed to the writer yet.
+    monitors: Changes,
     /// With the writer.
     writing: Arc<Changes>,
-    /// Number of the last change queued.
+    /// Number of the last change of records.
     last: u64,
 }
 
@@ -52,19 +54,25 @@ pub(crate) struct Store {
 /// Changes that are written together.
 pub(crate) struct Batch {
     changes: Arc<Changes>,
-    extra: Vec<Entry>,
+    /// Never read back before a restart.
+    manager: Option<Entry>,
     up_to: u64,
 }
 
 impl Batch {
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.extra.is_empty()
+        self.changes.is_empty() && self.manager.is_none()
     }
+}
 
-    /// Adds a value that is written with the others and never read back before a restart.
-    pub(crate) fn add(&mut self, key: &[u8], value: Vec<u8>) {
-        self.extra.push((key.to_vec(), value));
+/// The monitors of a batch that is being put together.
+pub(crate) struct Monitors(Changes);
+
+impl Monitors {
+    /// Whether none has changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -91,7 +99,8 @@ impl Store {
     pub(crate) fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let writing = {
             let waiting = self.lock();
-            if let Some(value) = waiting.queued.get(key) {
+            let queued = waiting.records.get(key);
+            if let Some(value) = queued.or_else(|| waiting.monitors.get(key)) {
                 return Ok(value.clone());
             }
             Arc::clone(&waiting.writing)
@@ -125,13 +134,22 @@ impl Store {
         Ok(found)
     }
 
-    /// Queues new values, all in one transaction.
+    /// Queues new values of records, all in one transaction.
     pub(crate) fn write(&self, changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
         {
             let mut waiting = self.lock();
-            waiting.queued.extend(changes);
+            waiting.records.extend(changes);
             waiting.last += 1;
         }
+        (self.wake)();
+    }
+
+    /// Queues new values of monitors, all in one transaction.
+    pub(crate) fn write_monitors(
+        &self,
+        changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+    ) {
+        self.lock().monitors.extend(changes);
         (self.wake)();
     }
 
@@ -161,14 +179,23 @@ impl Store {
         }
     }
 
-    /// Hands over all that is queued. One batch is taken at a time.
-    pub(crate) fn take(&self) -> Batch {
+    /// Hands over the monitors that are queued. What comes later waits for the next batch: the manager that is serialised
+    /// after this has made all of them.
+    pub(crate) fn take_monitors(&self) -> Monitors {
+        Monitors(std::mem::take(&mut self.lock().monitors))
+    }
+
+    /// Completes a batch with the records that are queued, also those that came while the manager was serialised: it may
+    /// have forgotten an event since its record was queued. One batch is put together at a time.
+    pub(crate) fn take(&self, monitors: Monitors, manager: Option<Entry>) -> Batch {
         let mut waiting = self.lock();
-        let changes = Arc::new(std::mem::take(&mut waiting.queued));
+        let mut changes = std::mem::take(&mut waiting.records);
+        changes.extend(monitors.0);
+        let changes = Arc::new(changes);
         waiting.writing = Arc::clone(&changes);
         Batch {
             changes,
-            extra: Vec::new(),
+            manager,
             up_to: waiting.last,
         }
     }
@@ -202,7 +229,7 @@ impl Store {
                     None => drop(table.remove(key.as_slice())?),
                 }
             }
-            for (key, value) in &batch.extra {
+            if let Some((key, value)) = &batch.manager {
                 table.insert(key.as_slice(), value.as_slice())?;
             }
         }
@@ -253,8 +280,12 @@ mod tests {
         Store::open(&folder.path().join("store"), Box::new(|| {})).expect("a new folder")
     }
 
+    fn take(store: &Store) -> super::Batch {
+        store.take(store.take_monitors(), None)
+    }
+
     fn commit(store: &Store) {
-        store.commit(store.take()).expect("the disk has room");
+        store.commit(take(store)).expect("the disk has room");
     }
 
     #[test]
@@ -263,7 +294,7 @@ mod tests {
         let store = open(&folder);
         store.put(b"a".to_vec(), b"1".to_vec());
         assert_eq!(store.read(b"a").expect("read"), Some(b"1".to_vec()));
-        let batch = store.take();
+        let batch = take(&store);
         assert_eq!(store.read(b"a").expect("read"), Some(b"1".to_vec()));
         store.put(b"a".to_vec(), b"2".to_vec());
         store.commit(batch).expect("commit");
@@ -274,6 +305,27 @@ mod tests {
             Some(b"1".to_vec()),
             "the second value was never committed"
         );
+    }
+
+    /// A kill between two batches once left a payment pending for ever: the manager of the first had forgotten the event of
+    /// its end already, and its record was in the second.
+    #[test]
+    fn what_is_queued_while_the_manager_is_serialised_is_in_its_batch_if_it_is_a_record() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(&folder);
+        store.write_monitors([(b"m1".to_vec(), Some(b"1".to_vec()))]);
+        let monitors = store.take_monitors();
+        store.put(b"r".to_vec(), b"1".to_vec());
+        store.write_monitors([(b"m2".to_vec(), Some(b"1".to_vec()))]);
+        let manager = Some((b"manager".to_vec(), b"1".to_vec()));
+        let batch = store.take(monitors, manager);
+        store.commit(batch).expect("the disk has room");
+        drop(store);
+        let store = open(&folder);
+        for (key, is_there) in [("m1", true), ("r", true), ("manager", true), ("m2", false)] {
+            let found = store.read(key.as_bytes()).expect("read");
+            assert_eq!(found.is_some(), is_there, "{key}");
+        }
     }
 
     #[test]

@@ -10,16 +10,18 @@ use lightning::onion_message::messenger::DefaultMessageRouter;
 use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
 use lightning::routing::router::DefaultRouter;
 use lightning::routing::scoring::{ProbabilisticScorer, ProbabilisticScoringFeeParameters};
-use lightning::routing::utxo::UtxoLookup;
 use lightning::sign::InMemorySigner;
 use lightning::util::logger::{Level, Logger, Record};
+use lightning::util::native_async::FutureSpawner;
 use lightning::util::sweep::OutputSweeperSync;
+use lightning_block_sync::gossip::GossipVerifier;
 use lightning_net_tokio::SocketDescriptor;
 
 use super::chain::{Broadcaster, FeeRates};
 use super::keys::Keys;
 use super::persist::Persister;
 use super::sweep::SweeperStore;
+use crate::bitcoind::Bitcoind;
 
 pub(crate) type Monitors = ChainMonitor<
     InMemorySigner,
@@ -52,7 +54,9 @@ pub(crate) type Channels = ChannelManager<
     Arc<MessageRoutes>,
     Arc<Log>,
 >;
-pub(crate) type Gossip = P2PGossipSync<Arc<Graph>, Arc<dyn UtxoLookup + Send + Sync>, Arc<Log>>;
+/// Looks up in the chain what gossip says about channels, so that nobody fills the graph with channels that do not exist.
+pub(crate) type Verifier = GossipVerifier<Spawner, Arc<Bitcoind>, Arc<Log>>;
+pub(crate) type Gossip = P2PGossipSync<Arc<Graph>, Arc<Verifier>, Arc<Log>>;
 pub(crate) type Peers = PeerManager<
     SocketDescriptor,
     Arc<Channels>,
@@ -86,5 +90,14 @@ impl Logger for Log {
             Level::Warn => tracing::warn!(target: "lightning", place, "{text}"),
             Level::Error => tracing::error!(target: "lightning", place, "{text}"),
         }
+    }
+}
+
+/// Starts LDK's tasks on the node's runtime, from whatever thread.
+pub(crate) struct Spawner(pub(crate) tokio::runtime::Handle);
+
+impl FutureSpawner for Spawner {
+    fn spawn<T: Future<Output = ()> + Send + 'static>(&self, future: T) {
+        self.0.spawn(future);
     }
 }

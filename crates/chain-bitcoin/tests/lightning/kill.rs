@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ldk_node::payment::{PaymentDirection, PaymentStatus};
 
-use crate::world::{Theirs, World, hash_of, until};
+use crate::world::{Theirs, World, hash_of, until, until_equal};
 
 /// Kills while the channel is being opened.
 const OPENING_KILLS: u32 = 5;
@@ -134,22 +134,30 @@ impl<'a> Run<'a> {
     /// Asks for all that has not arrived, until all has.
     fn finish(&mut self) {
         self.usable();
-        let outgoing = self.outgoing.clone();
-        until("all our payments have arrived", || {
-            outgoing.iter().all(|(hash, (invoice, _))| {
-                match self.process.ask(&format!("payment {}", hex(hash))).as_str() {
-                    "sent" => true,
-                    "unknown" | "failed" => {
-                        self.process.ask(&format!("pay {invoice}"));
-                        false
-                    }
-                    _ => false,
-                }
-            })
-        });
+        until_equal(
+            "what of our payments has not arrived",
+            &BTreeMap::new(),
+            || self.unfinished(),
+        );
         until("nothing is under way", || {
             self.process.ask("channel").ends_with(" 0") && self.theirs.pending().is_empty()
         });
+    }
+
+    /// Payments of ours that have not arrived, and how they stand; those that are not under way are asked for again.
+    fn unfinished(&mut self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for (hash, (invoice, _)) in &self.outgoing {
+            let mut standing = self.process.ask(&format!("payment {}", hex(hash)));
+            if matches!(standing.as_str(), "unknown" | "failed") {
+                standing = self.process.ask(&format!("pay {invoice}"));
+            }
+            if standing != "sent" {
+                let channel = self.process.ask("channel");
+                found.insert(hex(hash), format!("{standing}, channel {channel}"));
+            }
+        }
+        found
     }
 
     fn check(&mut self) {

@@ -95,3 +95,42 @@ fn a_payment_that_finds_no_room_or_no_way_fails_for_certain_and_may_be_tried_aga
     let garbage = ours.node.pay(&payment("lnbcrt1"));
     assert!(matches!(garbage, Err(Fault::BadInvoice { .. })));
 }
+
+#[test]
+fn a_way_over_a_channel_that_others_announced_is_found_and_its_fee_is_told() {
+    let world = World::new();
+    let (ours, first, second) = (
+        world.ours("ours"),
+        world.theirs("first"),
+        world.theirs("second"),
+    );
+    let address = second.address.parse().expect("an address");
+    first
+        .node
+        .open_announced_channel(second.node.node_id(), address, 500_000, None, None)
+        .expect("the peer is there");
+    until("the peers can use their channel", || {
+        world.settle(&first);
+        second.node.sync_wallets().expect("the peer sees blocks");
+        first.node.list_channels().iter().any(|c| c.is_usable)
+    });
+    world.channel(&ours, &first, 1_000_000);
+    let invoice = second.invoice(10_000_000);
+    until("the announcement has come", || {
+        !matches!(ours.node.pay(&payment(&invoice)), Err(Fault::NoRoute))
+    });
+    let end = ours.wait("it arrives", |o| {
+        matches!(o, Observation::Sent { .. } | Observation::Failed { .. })
+    });
+    // ldk-node's fee for forwarding: 1,000 msat and nothing per amount.
+    assert!(
+        matches!(
+            end,
+            Observation::Sent {
+                fee_msat: 1_000,
+                ..
+            }
+        ),
+        "{end:?}"
+    );
+}

@@ -369,6 +369,7 @@ impl Theirs {
         builder
             .set_listening_addresses(vec![listening])
             .expect("one address");
+        builder.set_node_alias(name.to_owned()).expect("short");
         let node = builder.build().expect("a node");
         node.start().expect("the node starts");
         let node = Arc::new(node);
