@@ -8,7 +8,7 @@ mod growth;
 #[path = "../../sim/src/signing.rs"]
 mod signing;
 #[allow(dead_code, reason = "only one channel is compared")]
-#[path = "../../sim/src/vault.rs"]
+#[path = "../../sim/src/vault/mod.rs"]
 mod vault;
 
 use forebay_channel::{

@@ -14,7 +14,7 @@ mod random;
 #[path = "../src/signing.rs"]
 mod signing;
 #[allow(dead_code, reason = "the sums are the auditor's")]
-#[path = "../src/vault.rs"]
+#[path = "../src/vault/mod.rs"]
 mod vault;
 
 use std::collections::{BTreeMap, BTreeSet};
