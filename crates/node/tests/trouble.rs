@@ -11,18 +11,24 @@ use forebay_channel::{Domain, PacketName, PeerKeys, PeerMessage};
 use forebay_ilp::btp::{self, Entry, FrameType, RequestId};
 use forebay_ilp::{ErrorCode, Link, PacketType, ildcp};
 use forebay_journal::testing::{Faults, FaultyStorage};
-use forebay_node::{CommandFault, Ending, Node};
+use forebay_node::{CommandFault, Ending, Node, RunningNode};
 use forebay_pool::Command;
 use forebay_quantity::{PacketId, Timestamp};
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
-#[tokio::test]
-async fn without_an_answer_the_sender_gets_r00_and_a_late_fulfillment_is_discarded() {
+/// A funded pool with Alice and Bob on their links; the folder goes with its guard.
+async fn linked() -> (tempfile::TempDir, RunningNode, Client, Client) {
     let folder = tempfile::tempdir().unwrap();
     let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let alice = Client::connect(node.btp_address(), "alice").await;
+    let bob = Client::connect(node.btp_address(), "bob").await;
+    (folder, node, alice, bob)
+}
+
+#[tokio::test]
+async fn without_an_answer_the_sender_gets_r00_and_a_late_fulfillment_is_discarded() {
+    let (_folder, node, mut alice, mut bob) = linked().await;
 
     alice.prepare(1, 1_000_000, 1_600).await;
     let (id, _, expires_at) = bob.hear_prepare().await;
@@ -53,10 +59,7 @@ async fn without_an_answer_the_sender_gets_r00_and_a_late_fulfillment_is_discard
 
 #[tokio::test]
 async fn a_wrong_preimage_is_f05_and_moves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (_folder, node, mut alice, mut bob) = linked().await;
     alice.prepare(1, 1_000_000, 10_000).await;
     let (id, ..) = bob.hear_prepare().await;
     bob.fulfill(id, &[8; 32], b"").await;
@@ -72,10 +75,7 @@ async fn a_wrong_preimage_is_f05_and_moves_nothing() {
 
 #[tokio::test]
 async fn a_next_hop_that_is_not_there_is_t01_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (_folder, node, mut alice, mut bob) = linked().await;
     alice.prepare(1, 1_000_000, 10_000).await;
     bob.hear_prepare().await;
     bob.socket.close(None).await.unwrap();
@@ -245,10 +245,7 @@ async fn ildcp_tells_a_child_its_address_and_asset() {
 
 #[tokio::test]
 async fn a_peer_that_speaks_the_inverted_dialect_is_answered_in_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (_folder, node, mut alice, mut bob) = linked().await;
     // The prepare in a response, as interledger-rs sends it.
     let plain = {
         let mut frame = Vec::new();
@@ -317,10 +314,7 @@ async fn a_disk_that_fails_stops_acceptance_and_nothing_of_its_batch_leaves() {
 
 #[tokio::test]
 async fn a_restart_keeps_packets_in_flight_and_tells_the_peer_what_became_of_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (folder, node, mut alice, mut bob) = linked().await;
     for request in 1..=2 {
         alice.prepare(request, 1_000_000, 20_000).await;
     }
@@ -496,10 +490,7 @@ async fn after_a_failed_disk_no_new_link_hears_of_a_voucher() {
 
 #[tokio::test]
 async fn a_payer_that_was_away_gets_the_fulfill_with_its_data_once_it_says_hello() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (_folder, node, mut alice, mut bob) = linked().await;
     alice.prepare(1, 1_000_000, 20_000).await;
     let (first, ..) = bob.hear_prepare().await;
     drop(alice);
@@ -521,10 +512,7 @@ async fn a_payer_that_was_away_gets_the_fulfill_with_its_data_once_it_says_hello
 
 #[tokio::test]
 async fn what_a_payee_says_again_after_a_restart_brings_its_payer_the_data() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (folder, node, mut alice, mut bob) = linked().await;
     alice.prepare(1, 1_000_000, 20_000).await;
     let (first, ..) = bob.hear_prepare().await;
     bob.fulfill(first, &PREIMAGE, b"receipt").await;
@@ -556,6 +544,11 @@ async fn what_a_payee_says_again_after_a_restart_brings_its_payer_the_data() {
     let (third, ..) = bob.hear_prepare().await;
     bob.fulfill(third, &PREIMAGE, b"").await;
     assert_eq!(alice.hear().await, fulfilled(3, b""));
+    // One that was only about to say hello gets the data with it.
+    let heard = hello(&mut alice).await;
+    let is_receipt =
+        |heard: &Heard| matches!(heard, Heard::Fulfill { data, .. } if data == b"receipt");
+    assert!(heard.iter().any(is_receipt), "{heard:?}");
     node.stop().await;
 }
 
@@ -600,10 +593,7 @@ async fn disown(client: &mut Client, packets: Vec<PacketName>) {
 /// Seen in the demo: what a killed pool had journalled and not sent held its sender up for thirty seconds.
 #[tokio::test]
 async fn a_restarted_pool_asks_the_payee_and_rejects_at_once_what_never_came_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (folder, node, mut alice, mut bob) = linked().await;
     let mut sent = Vec::new();
     for request in 1..=2 {
         alice.prepare(request, 1_000_000, 25_000).await;
@@ -646,10 +636,7 @@ async fn a_restarted_pool_asks_the_payee_and_rejects_at_once_what_never_came_the
 
 #[tokio::test]
 async fn packets_are_asked_for_once_on_each_link_and_behind_the_packets_sent_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (_folder, node, mut alice, mut bob) = linked().await;
     let none = asked(&bobs_hello(&mut bob).await);
     assert!(none.is_empty(), "nothing is in flight: {none:?}");
     alice.prepare(1, 1_000_000, 25_000).await;
@@ -670,10 +657,7 @@ async fn packets_are_asked_for_once_on_each_link_and_behind_the_packets_sent_the
 
 #[tokio::test]
 async fn a_packet_is_disowned_by_its_payee_its_number_and_its_expiry_and_not_once_answered() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (_folder, node, mut alice, mut bob) = linked().await;
     alice.prepare(1, 1_000_000, 25_000).await;
     let first = name(bob.hear_prepare().await);
     alice.prepare(2, 1_000_000, 25_000).await;
@@ -715,10 +699,7 @@ async fn a_packet_is_disowned_by_its_payee_its_number_and_its_expiry_and_not_onc
 
 #[tokio::test]
 async fn draining_refuses_new_prepares_waits_for_the_old_and_leaves_a_snapshot() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = funded(folder.path()).await;
-    let mut alice = Client::connect(node.btp_address(), "alice").await;
-    let mut bob = Client::connect(node.btp_address(), "bob").await;
+    let (folder, node, mut alice, mut bob) = linked().await;
     alice.prepare(1, 1_000_000, 10_000).await;
     let (id, ..) = bob.hear_prepare().await;
     let draining = tokio::spawn(node.drain());

@@ -275,9 +275,8 @@ impl Post {
         let side = self.links.get(peer.0 as usize).and_then(Option::as_ref);
         match side {
             Some(side) if side.speaks => self.relay_fulfill(Some(source), peer, request, preimage),
-            // Another kind of peer may have given the request's number to a new packet.
-            Some(_) => {}
-            None => self.keep_fulfill(source, peer, request),
+            // Away, or about to say hello. Another kind of peer may have given the request's number to a new packet.
+            Some(_) | None => self.keep_fulfill(source, peer, request),
         }
     }
 
