@@ -12,6 +12,7 @@
 
 mod access;
 mod asset;
+mod bitcoin;
 mod books;
 mod live;
 mod lp;
@@ -24,6 +25,7 @@ mod units;
 
 pub use access::{AddToken, Role, Token};
 pub use asset::{AddAsset, Asset, AssetPolicy, SetAsset, SourceView};
+pub use bitcoin::{AddBitcoin, Address, Bitcoin, LightningChannel, LightningView, NewAddress};
 pub use books::{AssetBooks, Books, ChainCost, Done, Status};
 pub use live::{Alarm, AssetSample, EventView, Live, Sample};
 pub use lp::{Exit, Position};
@@ -48,6 +50,10 @@ pub const STATUS: &str = "/v1/status";
 pub const BOOKS: &str = "/v1/books";
 /// Listed assets.
 pub const ASSETS: &str = "/v1/assets";
+/// The pool's wallet and Lightning node.
+pub const BITCOIN: &str = "/v1/bitcoin";
+/// Addresses to pay to.
+pub const BITCOIN_ADDRESSES: &str = "/v1/bitcoin/addresses";
 /// Accounts with connectors.
 pub const PEERS: &str = "/v1/peers";
 /// Where packets go.

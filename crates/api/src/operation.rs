@@ -25,6 +25,12 @@ pub enum Operation {
     AddAsset,
     /// Changes an asset's policy, halts or resumes it.
     SetAsset,
+    /// The wallet and the Lightning node.
+    Bitcoin,
+    /// Lists the asset on Bitcoin.
+    AddBitcoin,
+    /// An address to pay to.
+    NewAddress,
     /// Accounts.
     Peers,
     /// One account.
@@ -244,6 +250,27 @@ pub const OPERATIONS: &[Row] = &[
         Some(of::<SetAsset>),
         of::<Asset>,
         "Replaces an asset's policy, or halts or resumes quoting it.",
+    ),
+    get(
+        Operation::Bitcoin,
+        BITCOIN,
+        READERS,
+        One(of::<Bitcoin>),
+        "The pool's wallet and Lightning node as they are now.",
+    ),
+    write(
+        Operation::AddBitcoin,
+        (Post, BITCOIN),
+        Some(of::<AddBitcoin>),
+        of::<Asset>,
+        "Lists the asset on Bitcoin.",
+    ),
+    write(
+        Operation::NewAddress,
+        (Post, BITCOIN_ADDRESSES),
+        Some(of::<NewAddress>),
+        of::<Address>,
+        "An address that was never used, for the operator's capital or an LP's.",
     ),
     get(
         Operation::Peers,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Relation, Units};
+use crate::{LightningView, Relation, Units};
 
 /// An account with a connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +32,9 @@ pub struct Peer {
     pub in_flight: u32,
     /// Its channel, once one is asked for.
     pub channel: Option<ChannelView>,
+    /// How it settles over Lightning, if it does.
+    #[serde(default)]
+    pub lightning: Option<LightningView>,
 }
 
 /// A channel.

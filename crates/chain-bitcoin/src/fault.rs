@@ -180,6 +180,12 @@ pub enum Fault {
         /// Why.
         source: std::io::Error,
     },
+    /// Text that is no address of the network.
+    #[error("that is no address to pay to: {why}")]
+    BadAddress {
+        /// Why.
+        why: String,
+    },
     /// 33 bytes that are no node's id.
     #[error("this is no Lightning node's id")]
     BadNodeId,
@@ -256,6 +262,7 @@ impl Fault {
             | Self::StoreFormat
             | Self::OtherNode
             | Self::BadNodeId
+            | Self::BadAddress { .. }
             | Self::UnknownChannel
             | Self::BadInvoice { .. }
             | Self::InvoiceExpired

@@ -14,4 +14,37 @@ pub mod lightning;
 pub mod reserve;
 pub mod wallet;
 
+pub use bitcoin::Network;
 pub use fault::{Fault, Retry};
+
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::hashes::Hash;
+use bitcoin::{Address, Txid};
+
+/// Hash of the first block of a network's chain, in the byte order of the chain.
+#[must_use]
+pub fn genesis_hash(network: Network) -> [u8; 32] {
+    let first = bitcoin::constants::genesis_block(network);
+    first.block_hash().to_byte_array()
+}
+
+/// The script that an address on a network stands for.
+///
+/// # Errors
+/// [`Fault::BadAddress`].
+pub fn script_of(address: &str, network: Network) -> Result<Vec<u8>, Fault> {
+    let bad = |error: &dyn std::fmt::Display| Fault::BadAddress {
+        why: error.to_string(),
+    };
+    let address: Address<NetworkUnchecked> = address.parse().map_err(|error| bad(&error))?;
+    let address = address
+        .require_network(network)
+        .map_err(|error| bad(&error))?;
+    Ok(address.script_pubkey().into_bytes())
+}
+
+/// A transaction's id as bytes, in the byte order of the chain.
+#[must_use]
+pub fn bytes_of(txid: Txid) -> [u8; 32] {
+    txid.to_byte_array()
+}

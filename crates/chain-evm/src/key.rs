@@ -1,6 +1,8 @@
 //! Keys that sign vouchers and transactions, and a quick check of others' signatures.
 
-use forebay_channel::{Address, Domain, Signable, Signature, SignatureVerifier, address_of_point};
+use forebay_channel::{
+    Address, Domain, Signable, Signature, SignatureVerifier, address_of_point, keccak256,
+};
 use forebay_quantity::Hash32;
 use secp256k1::{
     Message, PublicKey, SecretKey,
@@ -48,6 +50,15 @@ impl Key {
             RecoveryId::One | RecoveryId::Three => true,
         };
         Signature::from_rs_and_parity(rs, odd)
+    }
+
+    /// Thirty-two secret bytes for another use, named by its label: Keccak-256 of the label, a zero, and the key. Who has them
+    /// learns nothing about the key or about those of another label.
+    #[must_use]
+    pub fn derive(&self, label: &str) -> [u8; 32] {
+        let secret = self.secret.to_secret_bytes();
+        let bytes = [label.as_bytes(), &[0], &secret].concat();
+        keccak256(&bytes).value()
     }
 
     /// Signs a message for one vault.

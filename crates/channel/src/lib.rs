@@ -1,4 +1,4 @@
-//! Lanes, vouchers, net-offs, notices and every digest that is signed.
+//! Lanes, vouchers, net-offs, notices, who is who on Lightning, and every digest that is signed.
 //!
 //! A channel has two one-way lanes. Each lane is facts (ceiling, paid, what was promised) and rules over
 //! them: what may be signed [I4] [I5], what a voucher secures, what a notice demands and until when [I13].
@@ -19,6 +19,7 @@ mod expiry;
 mod finality;
 mod head;
 mod lane;
+mod lightning;
 mod message;
 mod serial;
 mod signature;
@@ -38,7 +39,10 @@ pub use expiry::{ExpiryRefusal, outgoing_expiry};
 pub use finality::{Finality, FinalityRule};
 pub use head::{JournalHead, Rollback, SignedHead, is_still_ours, kept, knows_voucher, may_go_on};
 pub use lane::{Lane, Lowering, SignRefusal, VoucherRefusal};
-pub use message::{GuardedLane, MESSAGE_MAX, PROTOCOL, PacketName, PeerMessage, RESUME_MAX, Terms};
+pub use lightning::{NodeId, node_claim};
+pub use message::{
+    GuardedLane, LightningTerms, MESSAGE_MAX, PROTOCOL, PacketName, PeerMessage, RESUME_MAX, Terms,
+};
 pub use serial::Serials;
 pub use signature::{
     CurveVerifier, NotSigned, Signature, SignatureVerifier, Verified, address_of_point,

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, ChannelSerial, PacketId, Timestamp};
 
-use crate::{Address, LaneId, SignedHead};
+use crate::{Address, LaneId, NodeId, SignedHead};
 
 /// Name of the protocol-data entry.
 pub const PROTOCOL: &str = "forebay";
@@ -115,6 +115,31 @@ pub enum PeerMessage {
         /// At most [`RESUME_MAX`].
         packets: Vec<PacketName>,
     },
+    /// Peer → pool, first after each authentication of an account that settles over Lightning: whose node settles for it.
+    LightningHello {
+        /// The peer's Lightning node.
+        node: NodeId,
+        /// That node's signature over [`node_claim`](crate::node_claim), in zbase32 as Lightning nodes sign messages.
+        proof: String,
+    },
+    /// Pool → peer, after each such hello and whenever any of it changes, such as after each payment credited.
+    LightningTerms(LightningTerms),
+    /// Either way, payer → payee: asks for the invoice of a settlement. The same id gets the same invoice for ever [I16].
+    InvoiceAsked {
+        /// The payer's number for the settlement, never used for another.
+        settlement: u64,
+        /// In millisatoshi.
+        amount: Amount,
+    },
+    /// Payee → payer: the invoice of that settlement.
+    InvoiceTold {
+        /// The payer's number.
+        settlement: u64,
+        /// BOLT 11 text; none when it is refused.
+        invoice: Option<String>,
+        /// Why there is none.
+        refused: Option<String>,
+    },
 }
 
 /// A packet from the pool to the peer. Its number alone comes again after a while; with its expiry it is this one's.
@@ -126,6 +151,20 @@ pub struct PacketName {
     pub expires_at: Timestamp,
     /// The prepare's request id.
     pub packet: PacketId,
+}
+
+/// What the pool offers a peer that settles over Lightning.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LightningTerms {
+    /// As for any account, in millisatoshi where chain units are meant: `held` is all that the peer has paid and `signed` all
+    /// that it was paid over Lightning; chain, vault, token and channel are none.
+    pub terms: Terms,
+    /// Hash of the first block of the chain that the channels are on.
+    pub genesis: [u8; 32],
+    /// The pool's Lightning node.
+    pub node: NodeId,
+    /// Where that node listens, as host:port; empty when it does not.
+    pub address: String,
 }
 
 /// A lane that a watchtower guards, named so that no other anywhere has the same name.

@@ -161,6 +161,7 @@ mod tests {
             owed_to_pool: none,
             in_flight: 0,
             channel: None,
+            lightning: None,
         }
     }
 

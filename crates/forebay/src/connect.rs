@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use forebay_api::Units;
-use forebay_node::connect::{self, Chain, Config, Limits, Pool, STATUS_FILE, Software, View};
+use forebay_node::BitcoinConfig;
+use forebay_node::connect::{
+    self, Chain, Config, LightningConfig, LightningView, Limits, Pool, STATUS_FILE, Software, View,
+};
 
 use crate::keys::{self, Passphrase};
 use crate::output::show;
@@ -38,6 +41,15 @@ enum Action {
     Show,
     /// Redeem what the pool's best voucher is worth now.
     Redeem,
+    /// Of an account that settles over Lightning.
+    #[command(subcommand)]
+    Lightning(OnLightning),
+}
+
+#[derive(Debug, Subcommand)]
+enum OnLightning {
+    /// Print an address of the running node's wallet that was never used: what arrives there funds channels.
+    Address,
 }
 
 #[derive(Debug, Args)]
@@ -61,14 +73,16 @@ struct Init {
     #[arg(long)]
     software_token: Option<String>,
     /// EVM chain id of the vault.
-    #[arg(long)]
-    chain_id: u64,
+    #[arg(long, required_unless_present = "pool_node")]
+    chain_id: Option<u64>,
     /// JSON-RPC of a node that the peer trusts; may be given several times.
-    #[arg(long = "rpc", required = true)]
+    #[arg(long = "rpc", required_unless_present = "pool_node")]
     rpc_urls: Vec<String>,
     /// The pool's vault.
-    #[arg(long)]
-    vault: String,
+    #[arg(long, required_unless_present = "pool_node")]
+    vault: Option<String>,
+    #[command(flatten)]
+    lightning: InitLightning,
     /// Decimal places of packet amounts, as agreed with the pool.
     #[arg(long)]
     asset_scale: u8,
@@ -86,6 +100,59 @@ struct Init {
     redeem_threshold: Units,
 }
 
+/// What an account that settles over Lightning needs in place of a chain and a vault.
+#[derive(Debug, Args)]
+struct InitLightning {
+    /// The pool's Lightning node, as id@host:port: the account settles over Lightning.
+    #[arg(long, conflicts_with_all = ["chain_id", "rpc_urls", "vault", "deposit", "redeem_threshold"],
+          requires_all = ["account", "bitcoind_url", "bitcoin_network"])]
+    pool_node: Option<String>,
+    /// The account's ILP address at the pool.
+    #[arg(long, requires = "pool_node")]
+    account: Option<String>,
+    /// `bitcoin`, `testnet4`, `signet` or `regtest`.
+    #[arg(long, requires = "pool_node")]
+    bitcoin_network: Option<String>,
+    /// JSON-RPC of the peer's own bitcoind.
+    #[arg(long, requires = "pool_node")]
+    bitcoind_url: Option<String>,
+    /// The file `.cookie` in its data folder.
+    #[arg(long, requires = "pool_node", conflicts_with = "bitcoind_user")]
+    bitcoind_cookie: Option<PathBuf>,
+    /// A user of it, in place of the cookie.
+    #[arg(long, requires = "bitcoind_password_file")]
+    bitcoind_user: Option<String>,
+    /// A file that holds that user's password alone.
+    #[arg(long, requires = "bitcoind_user")]
+    bitcoind_password_file: Option<PathBuf>,
+    /// Where the peer's Lightning node listens; without it, it only connects to the pool's.
+    #[arg(long, requires = "pool_node")]
+    lightning_listen: Option<SocketAddr>,
+    /// The value of the channel that is opened to the pool, in satoshi; 0 to open none.
+    #[arg(long, requires = "pool_node", default_value_t = 0)]
+    channel_sat: u64,
+}
+
+impl InitLightning {
+    /// The sections that say how the account settles.
+    fn sections(self, asset_scale: u8) -> Option<(LightningConfig, BitcoinConfig)> {
+        let lightning = LightningConfig {
+            account: self.account?,
+            pool_node: self.pool_node?,
+            asset_scale,
+            channel_sat: self.channel_sat,
+        };
+        let bitcoin = BitcoinConfig {
+            cookie_file: self.bitcoind_cookie,
+            rpc_user: self.bitcoind_user,
+            rpc_password_file: self.bitcoind_password_file,
+            lightning_listen: self.lightning_listen,
+            ..BitcoinConfig::new(&self.bitcoin_network?, &self.bitcoind_url?)
+        };
+        Some((lightning, bitcoin))
+    }
+}
+
 impl Connect {
     pub(crate) fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
         match self.action {
@@ -93,6 +160,13 @@ impl Connect {
             Some(Action::Init(init)) => init.run(passphrase),
             Some(Action::Show) => show(json, &view(&self.peer_config)?, draw),
             Some(Action::Redeem) => redeem(&self.peer_config),
+            Some(Action::Lightning(OnLightning::Address)) => {
+                let lightning = view(&self.peer_config)?.lightning;
+                let lightning = lightning.context("this account settles by vouchers")?;
+                show(json, &lightning.deposit_address, |address| {
+                    println!("{address}");
+                })
+            }
         }
     }
 }
@@ -128,11 +202,39 @@ fn draw(view: &View) {
         "waiting for the pool"
     };
     let name = view.ilp_address.as_deref().unwrap_or("no address yet");
-    println!("{name} ({}), {state}; channel {}", view.address, view.phase);
+    match &view.lightning {
+        Some(lightning) => println!("{name} ({}), {state}", lightning.node),
+        None => println!("{name} ({}), {state}; channel {}", view.address, view.phase),
+    }
     println!(
         "packets, in packet units: sent {}, received {}, of which unpaid {}",
         view.sent, view.received, view.unpaid
     );
+    match &view.lightning {
+        Some(lightning) => draw_lightning(lightning),
+        None => draw_lanes(view),
+    }
+    for alarm in &view.alarms {
+        println!("alarm: {alarm}");
+    }
+}
+
+fn draw_lightning(view: &LightningView) {
+    println!(
+        "to the pool, in millisatoshi: paid {}, credited {}, under way {}; the channels carry {}",
+        view.paid, view.credited, view.under_way, view.outbound
+    );
+    println!(
+        "from the pool, in millisatoshi: received {}, {} invoices open; the channels carry {}",
+        view.received, view.open_invoices, view.inbound
+    );
+    println!(
+        "fees paid, in millisatoshi: {}; our own channel: {}; coins for channels: {}",
+        view.fees, view.channel, view.deposit_address
+    );
+}
+
+fn draw_lanes(view: &View) {
     println!(
         "to the pool, in chain units: deposit {}, signed {}, redeemed {}",
         view.deposit_ceiling, view.signed, view.deposit_paid
@@ -141,9 +243,6 @@ fn draw(view: &View) {
         "from the pool, in chain units: allotment {}, held {}, redeemed {}",
         view.allotment_ceiling, view.held, view.redeemed
     );
-    for alarm in &view.alarms {
-        println!("alarm: {alarm}");
-    }
 }
 
 fn redeem(config: &Path) -> Result<()> {
@@ -191,6 +290,17 @@ impl Init {
             Some(token) => token,
             None => hex::encode(keys::random::<16>()?),
         };
+        let chain = self
+            .chain_id
+            .zip(self.vault)
+            .map(|(chain_id, vault)| Chain {
+                chain_id,
+                rpc_urls: self.rpc_urls,
+                vault,
+                asset_scale: self.asset_scale,
+                from_block: 0,
+            });
+        let (lightning, bitcoin) = self.lightning.sections(self.asset_scale).unzip();
         let config = Config {
             data_directory: "data".into(),
             keys_file: "key.json".into(),
@@ -203,13 +313,9 @@ impl Init {
                 listen: self.listen,
                 token: token.clone(),
             },
-            chain: Chain {
-                chain_id: self.chain_id,
-                rpc_urls: self.rpc_urls,
-                vault: self.vault,
-                asset_scale: self.asset_scale,
-                from_block: 0,
-            },
+            chain,
+            lightning,
+            bitcoin,
             watchtowers: Vec::new(),
             limits: Limits {
                 credit_to_pool: self.credit_to_pool,
@@ -222,10 +328,16 @@ impl Init {
         let key = keys::create(&self.directory.join("key.json"), passphrase)?;
         keys::write_private(&path, toml::to_string_pretty(&config)?.as_bytes())?;
         Config::load(&path)?;
-        println!(
-            "This peer signs, deposits and is paid as {}: send gas money and the deposit there.",
-            key.address()
-        );
+        if config.chain.is_some() {
+            println!(
+                "This peer signs, deposits and is paid as {}: send gas money and the deposit there.",
+                key.address()
+            );
+        } else {
+            println!(
+                "Coins for its channels go where `forebay connect lightning address` says once it runs."
+            );
+        }
         println!(
             "Its software connects to btp+ws://:{token}@{}.",
             self.listen

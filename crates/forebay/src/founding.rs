@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use forebay_channel::Address;
 use forebay_journal::{Journal, LocalDisk, Options};
-use forebay_node::{ChainConfig, Config, Limits, PriceSource};
+use forebay_node::{BitcoinConfig, ChainConfig, Config, Limits, PriceSource};
 use forebay_pool::{Admin, Command, Genesis, Sequencer, State};
 use forebay_quantity::{ChannelSerial, CommandId, Timestamp};
 
@@ -37,6 +37,15 @@ pub(crate) struct Init {
     /// The first block that can hold anything of the vaults.
     #[arg(long, default_value_t = 0)]
     from_block: u64,
+    /// A bitcoind's JSON-RPC, e.g. regtest=http://127.0.0.1:18443; the network is bitcoin, testnet4, signet or regtest.
+    #[arg(long, value_name = "NETWORK=URL", requires = "bitcoin_cookie")]
+    bitcoin: Option<String>,
+    /// The file .cookie in that bitcoind's data folder.
+    #[arg(long, value_name = "FILE")]
+    bitcoin_cookie: Option<PathBuf>,
+    /// Where the Lightning node listens.
+    #[arg(long, default_value = "127.0.0.1:9735")]
+    lightning_listen: SocketAddr,
     /// A price source, e.g. ETH=https://api.example/eth#/data/price; at least three for each asset.
     #[arg(long = "price", value_name = "CODE=URL#POINTER")]
     prices: Vec<String>,
@@ -117,6 +126,7 @@ impl Init {
             admin_listen: self.admin_listen,
             keys_file: "key.json".into(),
             chains,
+            bitcoin: self.bitcoin()?,
             prices,
             uplinks: Vec::new(),
             http_listen: None,
@@ -127,6 +137,20 @@ impl Init {
             witness_quorum: None,
             limits: Limits::default(),
         })
+    }
+
+    fn bitcoin(&self) -> Result<Option<BitcoinConfig>> {
+        let Some(text) = &self.bitcoin else {
+            return Ok(None);
+        };
+        let (network, url) = text
+            .split_once('=')
+            .with_context(|| format!("--bitcoin {text}: write NETWORK=URL"))?;
+        Ok(Some(BitcoinConfig {
+            cookie_file: self.bitcoin_cookie.clone(),
+            lightning_listen: Some(self.lightning_listen),
+            ..BitcoinConfig::new(network, url)
+        }))
     }
 
     fn genesis(&self, pool_signer: Address) -> Result<Genesis> {

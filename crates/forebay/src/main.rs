@@ -6,6 +6,7 @@
 
 mod backup;
 mod bench;
+mod bitcoin;
 mod chain;
 mod check;
 mod client;
@@ -87,6 +88,9 @@ enum Command {
     /// Assets of the pool.
     #[command(subcommand)]
     Assets(operator::Assets),
+    /// The running pool's bitcoin wallet and Lightning node.
+    #[command(subcommand)]
+    Bitcoin(bitcoin::OnBitcoin),
     /// Who may ask the running pool over HTTP, and for what.
     #[command(subcommand)]
     Tokens(tokens::Tokens),
@@ -189,6 +193,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Command::Assets(assets) => {
             runtime(1)?.block_on(async { assets.run(&Client::of(&config)?, json).await })
+        }
+        Command::Bitcoin(bitcoin) => {
+            runtime(1)?.block_on(async { bitcoin.run(&Client::of(&config)?, json).await })
         }
         Command::Tokens(tokens) => {
             runtime(1)?.block_on(async { tokens.run(&Client::of(&config)?, json).await })

@@ -23,7 +23,7 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// The policy with the fields replaced.
-    fn on<T: Serialize + DeserializeOwned>(&self, policy: &T) -> Result<T> {
+    pub(crate) fn on<T: Serialize + DeserializeOwned>(&self, policy: &T) -> Result<T> {
         let mut fields = serde_json::to_value(policy)?;
         for change in &self.set {
             let (field, value) = change

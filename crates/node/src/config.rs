@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::http::{HttpMode, HttpUplink};
+use crate::lightning::BitcoinConfig;
 use crate::link::Uplink;
 use crate::tower::Tower;
 use crate::witness::Witness;
@@ -29,6 +30,9 @@ pub struct Config {
     /// JSON-RPC of each chain, by chain id.
     #[serde(default)]
     pub chains: BTreeMap<String, ChainConfig>,
+    /// Bitcoin and the Lightning node; left out, the pool has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitcoin: Option<BitcoinConfig>,
     /// Where prices come from, by asset code.
     #[serde(default)]
     pub prices: BTreeMap<String, Vec<PriceSource>>,
@@ -164,6 +168,9 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_directory = folder.join(&config.data_directory);
         config.keys_file = folder.join(&config.keys_file);
+        if let Some(bitcoin) = &mut config.bitcoin {
+            bitcoin.within(folder);
+        }
         config.check()?;
         Ok(config)
     }
@@ -183,6 +190,9 @@ impl Config {
                     "name at least one JSON-RPC URL",
                 ));
             }
+        }
+        if let Some(bitcoin) = &self.bitcoin {
+            bitcoin.check()?;
         }
         for (code, sources) in &self.prices {
             for (at, source) in sources.iter().enumerate() {

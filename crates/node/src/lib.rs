@@ -14,6 +14,7 @@ mod core;
 mod feed;
 mod history;
 mod http;
+mod lightning;
 mod link;
 mod node;
 mod prices;
@@ -32,6 +33,7 @@ pub use core::{
     Readiness, Rejects, ServingMode,
 };
 pub use http::{HttpMode, HttpUplink};
+pub use lightning::{BitcoinConfig, LightningFault};
 pub use link::Uplink;
 pub use node::{Keys, Node, RunningNode, StartFault};
 pub use witness::Witness;

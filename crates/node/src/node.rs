@@ -9,7 +9,7 @@ use std::time::Duration;
 use forebay_chain_evm::Key;
 use forebay_channel::Address;
 use forebay_journal::{Fault, Journal, LocalDisk, OpenFault, Options, Recovery, Storage};
-use forebay_pool::{AssetDefinition, FactAt, Sequencer, State};
+use forebay_pool::{AssetDefinition, FactAt, Rail, Sequencer, State};
 use forebay_quantity::{AssetId, Milliseconds, Timestamp};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::core::{self, CoreHandle, CoreParts, Ending, Figures, Input, Outside, core_queue};
 use crate::feed::{self, History};
 use crate::http::{self, Lines};
+use crate::lightning::{self, Lightning, LightningFault};
 use crate::link::{self, Directory, Shared};
 use crate::witness::{self, Journalled, LAST_WORD_MAX, Telling};
 use crate::{history, prices, signer, socket, tower, wall};
@@ -65,6 +66,9 @@ pub enum StartFault {
     /// A chain or a vault cannot be used.
     #[error(transparent)]
     Chain(#[from] ChainFault),
+    /// Bitcoin or the Lightning node cannot be used.
+    #[error(transparent)]
+    Lightning(#[from] LightningFault),
     /// The clock is not believed.
     #[error(transparent)]
     Clock(#[from] ClockFault),
@@ -107,6 +111,7 @@ pub struct RunningNode {
     /// Closed once every witness has heard the last word, or was given up on.
     said: mpsc::Receiver<Infallible>,
     drain_max_ms: u64,
+    lightning: Option<Arc<Lightning>>,
 }
 
 impl Node {
@@ -181,7 +186,12 @@ impl Node {
         .await?;
         chains.check_records(sequencer.state()).await?;
         let chains = Arc::new(chains);
+        let lightning = lightning::start(&config, &keys.pool, sequencer.state(), &core).await?;
+        let served = lightning
+            .as_ref()
+            .map(|started| Arc::clone(&started.lightning));
         let (vouchers, _signer) = signer::start(keys.pool, core.clone())?;
+        let (errands, errands_taken) = mpsc::unbounded_channel();
         let (chain, requests) = mpsc::unbounded_channel();
         let (head, heads) = watch::channel(journal.head());
         let core_thread = core::start(CoreParts {
@@ -191,7 +201,12 @@ impl Node {
             journal,
             directory: Arc::clone(&directory),
             figures: Arc::clone(&figures),
-            outside: Outside { vouchers, chain },
+            outside: Outside {
+                vouchers,
+                chain,
+                errands,
+                face: served.as_ref().map(|served| served.face().clone()),
+            },
             feed: feed_sender,
             snapshot_frames: limits.snapshot_frames,
             routes_secret: admin::random()?,
@@ -221,6 +236,9 @@ impl Node {
                 return Err(ChainFault::Behind(definition.chain_id).into());
             }
         }
+        if let Some(started) = lightning {
+            lightning::spawn(started, errands_taken, stopped.clone());
+        }
         // The core thread lives as long as its handle, which is held here.
         let _ = core.give(Input::Begin);
         tokio::spawn(chain::dispatch(Arc::clone(&chains), requests));
@@ -236,6 +254,7 @@ impl Node {
             core: core.clone(),
             figures: Arc::clone(&figures),
             chains,
+            lightning: served.clone(),
             tokens,
             feed,
             history: samples,
@@ -252,6 +271,7 @@ impl Node {
             directory,
             Arc::clone(&figures),
             heard,
+            served.clone(),
         ));
         tokio::spawn(link::serve(
             listener,
@@ -286,6 +306,7 @@ impl Node {
             stop,
             said,
             drain_max_ms: limits.drain_max_ms,
+            lightning: served,
         })
     }
 }
@@ -340,6 +361,9 @@ impl RunningNode {
         let thread = self.core_thread;
         let ended = tokio::task::spawn_blocking(move || thread.join()).await;
         self.stop.send_replace(true);
+        if let Some(lightning) = &self.lightning {
+            lightning.stop().await;
+        }
         // Nothing ever comes: what is waited for is the end of all who could say it.
         let _ = tokio::time::timeout(LAST_WORD_MAX, self.said.recv()).await;
         match ended {
@@ -407,8 +431,10 @@ fn check(state: &State, keys: &Keys, config: &Config) -> Result<(), StartFault> 
 }
 
 fn listed_assets(state: &State) -> Vec<(AssetId, AssetDefinition, Option<FactAt>)> {
-    state
+    let in_vaults = state
         .assets()
+        .filter(|(_, asset)| asset.rail == Rail::Vault);
+    in_vaults
         .map(|(id, asset)| (id, asset.definition.clone(), asset.vault.cursor))
         .collect()
 }

@@ -8,8 +8,12 @@ use forebay_quantity::{
     Timestamp,
 };
 
+use crate::bitcoin::BitcoinFact;
+use crate::lightning::LightningCommand;
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation, VaultRules};
+use crate::state::{
+    AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, PeerPolicy, Relation, VaultRules,
+};
 
 /// Everything that may change the pool.
 #[derive(Debug, Clone)]
@@ -79,6 +83,10 @@ pub enum Command<'a> {
         /// Its rules, which never change.
         rules: VaultRules,
     },
+    /// A settlement over Lightning, or what Lightning says of one.
+    Lightning(LightningCommand),
+    /// What the wallet on Bitcoin saw in the chain at finality depth.
+    Bitcoin(BitcoinFact),
 }
 
 /// An ILP prepare, its raw bytes left with the link.
@@ -140,6 +148,8 @@ pub enum Admin {
     ResumeBook(AssetId),
     /// Says what a peer is to the pool.
     SetRelation(PeerId, Relation),
+    /// Registers an asset on Bitcoin.
+    AddBitcoin(BitcoinDefinition, AssetPolicy),
 }
 
 impl Admin {

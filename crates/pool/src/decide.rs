@@ -1,7 +1,9 @@
 //! Decisions: reads the state, answers with events or a rejection, changes nothing.
 
 mod admin;
+mod bitcoin;
 mod chain;
+mod lightning;
 mod packet;
 mod plan;
 
@@ -51,6 +53,8 @@ pub fn decide(
             Ok(())
         }
         Command::VaultRules { asset, rules } => chain::rules(state, *asset, *rules, events),
+        Command::Bitcoin(fact) => bitcoin::fact(state, fact, events),
+        Command::Lightning(command) => lightning::lightning(state, now, command, events),
     }
 }
 

@@ -3,13 +3,14 @@
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_channel::{Address, Signature};
+use forebay_channel::{Address, NodeId, Signature};
 use forebay_quantity::{
     Amount, AssetId, ChannelSerial, EffectId, Hash32, PacketId, PeerId, Timestamp,
 };
 
 use crate::command::NoticeKind;
 use crate::event::Event;
+use crate::lightning::{LightningEffect, LightningEvent};
 use crate::rejection::RejectCode;
 use crate::state::State;
 
@@ -66,6 +67,8 @@ pub enum Effect {
         /// What.
         request: ChainRequest,
     },
+    /// Bring a settlement over Lightning a step further.
+    Lightning(LightningEffect),
 }
 
 /// A transaction demanded of an asset's vault, amounts in the chain's base units.
@@ -154,6 +157,17 @@ pub enum ChainRequest {
         /// Vault.
         asset: AssetId,
     },
+    /// Open a Lightning channel to a peer; the demand's id is the channel's number.
+    OpenLightning {
+        /// For whom.
+        peer: PeerId,
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// The peer's node.
+        node: NodeId,
+        /// What we put into it, in millisatoshi.
+        amount: Amount,
+    },
 }
 
 impl ChainRequest {
@@ -175,7 +189,8 @@ impl ChainRequest {
             | Self::StartClose { asset, .. }
             | Self::FinishNotice { asset, .. }
             | Self::StartLower { asset, .. }
-            | Self::Heartbeat { asset } => *asset,
+            | Self::Heartbeat { asset }
+            | Self::OpenLightning { asset, .. } => *asset,
         }
     }
 
@@ -188,7 +203,10 @@ impl ChainRequest {
             | Self::StartClose { serial, .. }
             | Self::FinishNotice { serial, .. }
             | Self::StartLower { serial, .. } => Some(*serial),
-            Self::RaiseIndex { .. } | Self::PayExits { .. } | Self::Heartbeat { .. } => None,
+            Self::RaiseIndex { .. }
+            | Self::PayExits { .. }
+            | Self::Heartbeat { .. }
+            | Self::OpenLightning { .. } => None,
         }
     }
 }
@@ -243,6 +261,7 @@ pub fn effects(event: &Event) -> Option<Effect> {
             id: *id,
             request: request.clone(),
         }),
+        Event::Lightning(happened) => lightning(happened).map(Effect::Lightning),
         Event::Founded(_)
         | Event::AssetAdded(..)
         | Event::AssetSet(..)
@@ -261,12 +280,45 @@ pub fn effects(event: &Event) -> Option<Effect> {
         | Event::CommandTaken(_)
         | Event::InstructionTaken { .. }
         | Event::RelationSet(..)
-        | Event::VaultRulesKnown(..) => None,
+        | Event::VaultRulesKnown(..)
+        | Event::BitcoinAdded(..)
+        | Event::IndexRaised { .. }
+        | Event::BitcoinSaw(_) => None,
+    }
+}
+
+fn lightning(happened: &LightningEvent) -> Option<LightningEffect> {
+    match *happened {
+        LightningEvent::SettlementBegun {
+            peer,
+            settlement,
+            amount,
+        } => Some(LightningEffect::AskInvoice {
+            peer,
+            settlement,
+            amount,
+        }),
+        LightningEvent::SettlementHashed {
+            peer,
+            settlement,
+            hash,
+        } => Some(LightningEffect::Pay {
+            peer,
+            settlement,
+            hash,
+        }),
+        LightningEvent::NodeNamed { .. }
+        | LightningEvent::InvoiceGiven { .. }
+        | LightningEvent::Received { .. }
+        | LightningEvent::SettlementPaid { .. }
+        | LightningEvent::SettlementFailed { .. }
+        | LightningEvent::CapacityKnown { .. }
+        | LightningEvent::ChannelFunded { .. } => None,
     }
 }
 
 /// What is still owed to the world after a restart: every chain effect without an outcome, and for every peer the
-/// voucher it should hold.
+/// voucher it should hold or the settlement under way.
 pub fn outstanding(state: &State) -> Vec<Effect> {
     let chain = state.chain_effects().map(|(id, request)| Effect::Chain {
         id,
@@ -275,5 +327,9 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
     let vouchers = state
         .peers()
         .filter_map(|(peer, account)| account.voucher_owed(peer));
-    chain.chain(vouchers).collect()
+    let settlements = state.peers().filter_map(|(peer, account)| {
+        let owed = account.lightning.as_deref()?.owed(peer)?;
+        Some(Effect::Lightning(owed))
+    });
+    chain.chain(vouchers).chain(settlements).collect()
 }

@@ -10,10 +10,14 @@ use forebay_quantity::{
     Timestamp,
 };
 
+use crate::bitcoin::BitcoinFact;
 use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
+use crate::lightning::LightningEvent;
 use crate::rejection::RejectCode;
-use crate::state::{AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation, VaultRules};
+use crate::state::{
+    AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, PeerPolicy, Relation, VaultRules,
+};
 
 /// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -181,6 +185,19 @@ pub enum Event {
     RelationSet(PeerId, Relation),
     /// What an asset's vault was built with is known.
     VaultRulesKnown(AssetId, VaultRules),
+    /// An asset on Bitcoin is listed.
+    BitcoinAdded(Box<BitcoinDefinition>, Box<AssetPolicy>),
+    /// A settlement over Lightning went a step further.
+    Lightning(LightningEvent),
+    /// Notes on Bitcoin were paid their rate: no contract keeps their index, so the core does.
+    IndexRaised {
+        /// Whose.
+        asset: AssetId,
+        /// New index in ray (10²⁷).
+        index: u128,
+    },
+    /// The wallet on Bitcoin saw this in the chain.
+    BitcoinSaw(BitcoinFact),
 }
 
 impl Event {
@@ -210,7 +227,11 @@ impl Event {
             | Self::CommandTaken(_)
             | Self::InstructionTaken { .. }
             | Self::RelationSet(..)
-            | Self::VaultRulesKnown(..) => false,
+            | Self::VaultRulesKnown(..)
+            | Self::BitcoinAdded(..)
+            | Self::Lightning(_)
+            | Self::IndexRaised { .. }
+            | Self::BitcoinSaw(_) => false,
         }
     }
 }

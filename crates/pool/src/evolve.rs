@@ -1,6 +1,8 @@
 //! Applies events. Total: an event that was journalled always applies, and what cannot be is a bug that halts.
 
+mod bitcoin;
 mod chain;
+mod lightning;
 mod packet;
 mod price;
 
@@ -9,17 +11,17 @@ pub(crate) use packet::PacketLegs;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use forebay_channel::{Channel, LaneId, Signature, Step};
+use forebay_channel::{Address, Channel, LaneId, Signature, Step};
 use forebay_ledger::{Leg, Limits};
 use forebay_quantity::{
-    AccountId, Amount, AssetId, CommandId, EffectId, Hash32, PeerId, Timestamp,
+    AccountId, Amount, AssetId, Bps, CommandId, EffectId, Hash32, PeerId, Timestamp,
 };
 
 use crate::effect::ChainRequest;
 use crate::event::Event;
 use crate::state::{
-    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Genesis, Peer, PeerDemands, PeerPolicy,
-    Relation, State, VaultRules, bounds,
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis,
+    MILLISATOSHI_SCALE, Peer, PeerDemands, PeerPolicy, Rail, Relation, State, VaultRules, bounds,
 };
 
 /// Applies one event.
@@ -44,7 +46,10 @@ pub fn evolve(state: &mut State, event: &Event) {
             at,
         } => price::reported(state, *asset, *source, *price, *at),
         Event::Founded(genesis) => found(state, genesis),
-        Event::AssetAdded(definition, policy) => add_asset(state, definition, policy),
+        Event::AssetAdded(definition, policy) => {
+            add_asset(state, (**definition).clone(), Rail::Vault, policy);
+        }
+        Event::BitcoinAdded(definition, policy) => add_bitcoin(state, definition, policy),
         Event::AssetSet(asset, policy) => set_asset(state, *asset, policy),
         Event::BookHalted { asset, .. } => state.asset_mut(*asset).halted = true,
         Event::BookResumed(asset) => state.asset_mut(*asset).halted = false,
@@ -71,6 +76,9 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::InstructionTaken { id, digest } => remember(state, *id, *digest),
         Event::RelationSet(peer, relation) => state.peer_mut(*peer).relation = *relation,
         Event::VaultRulesKnown(asset, rules) => know_rules(state, *asset, *rules),
+        Event::IndexRaised { asset, index } => chain::index_raised(state, *asset, *index),
+        Event::BitcoinSaw(fact) => bitcoin::saw(state, fact),
+        Event::Lightning(happened) => lightning::happened(state, happened),
     }
 }
 
@@ -89,7 +97,24 @@ fn found(state: &mut State, genesis: &Genesis) {
     state.genesis = Some(genesis.clone());
 }
 
-fn add_asset(state: &mut State, definition: &AssetDefinition, policy: &AssetPolicy) {
+fn add_bitcoin(state: &mut State, definition: &BitcoinDefinition, policy: &AssetPolicy) {
+    let rail = Rail::Bitcoin {
+        genesis: definition.genesis,
+    };
+    let definition = AssetDefinition {
+        code: definition.code.clone(),
+        scale: definition.scale,
+        chain_id: 0,
+        chain_scale: MILLISATOSHI_SCALE,
+        vault: Address::ZERO,
+        token: Address::ZERO,
+        floor: Bps(0),
+        index_rate_max: definition.index_rate_max,
+    };
+    add_asset(state, definition, rail, policy);
+}
+
+fn add_asset(state: &mut State, definition: AssetDefinition, rail: Rail, policy: &AssetPolicy) {
     let asset = AssetId(u16::try_from(state.assets.len()).expect("[I12] assets are bounded"));
     let ledger = &mut state.ledger;
     let accounts = AssetAccounts {
@@ -103,7 +128,7 @@ fn add_asset(state: &mut State, definition: &AssetDefinition, policy: &AssetPoli
         losses: ledger.open(asset, Limits::NONE),
     };
     state.assets.push(Asset::new(
-        definition.clone(),
+        (definition, rail),
         policy.clone(),
         accounts,
         state.now,
@@ -145,6 +170,10 @@ fn add_peer(
     policy: &PeerPolicy,
 ) {
     let id = PeerId(u32::try_from(state.peers.len()).expect("[I12] peers are bounded"));
+    let lightning = match state.asset_of(asset).rail {
+        Rail::Vault => None,
+        Rail::Bitcoin { .. } => Some(Box::default()),
+    };
     let ledger = &mut state.ledger;
     state.peers.push(Peer {
         name: name.into(),
@@ -166,6 +195,7 @@ fn add_peer(
         demands: PeerDemands::default(),
         answers: VecDeque::new(),
         relation: Relation::CHILD,
+        lightning,
     });
     state.index.insert(&state.peers, id);
 }
@@ -259,6 +289,9 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
         ChainRequest::RaiseIndex { asset, .. } => state.asset_mut(*asset).index_demand = Some(id),
         ChainRequest::PayExits { asset, .. } => state.asset_mut(*asset).exits_demand = Some(id),
         ChainRequest::Heartbeat { asset } => state.asset_mut(*asset).heartbeat_demand = Some(id),
+        ChainRequest::OpenLightning { peer, .. } => {
+            state.peer_mut(*peer).demands.open = Some(id);
+        }
     }
 }
 
@@ -278,6 +311,11 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 asset.retry_at = retry_at;
             }
         }
+        return;
+    }
+    if let ChainRequest::OpenLightning { peer, .. } = &request {
+        let demands = &mut state.peer_mut(*peer).demands;
+        (demands.open, demands.retry_at) = (None, retry_at);
         return;
     }
     let never_opened = if let ChainRequest::Open { serial, .. } = &request {
@@ -314,7 +352,8 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 | ChainRequest::StartLower { .. }
                 | ChainRequest::RaiseIndex { .. }
                 | ChainRequest::PayExits { .. }
-                | ChainRequest::Heartbeat { .. } => {}
+                | ChainRequest::Heartbeat { .. }
+                | ChainRequest::OpenLightning { .. } => {}
             }
         });
         if let Some(serial) = never_opened {
@@ -337,7 +376,7 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
 }
 
 /// A failed effect is planned again after this long.
-const RETRY_MS: u64 = 30_000;
+pub(super) const RETRY_MS: u64 = 30_000;
 
 fn finishing(kind: crate::command::NoticeKind) -> Step {
     match kind {

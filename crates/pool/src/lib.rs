@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod alarm;
+mod bitcoin;
 mod codec;
 mod command;
 mod decide;
@@ -18,11 +19,13 @@ mod event;
 mod evolve;
 mod exchange;
 mod hash;
+mod lightning;
 mod rejection;
 mod sequencer;
 mod state;
 
 pub use alarm::Alarm;
+pub use bitcoin::{BitcoinFact, Outpoint};
 pub use codec::events_of;
 pub use command::{Admin, ChainFact, Command, Depth, FactAt, NoticeKind, Prepare, VaultFact};
 pub use decide::{decide, next_deadline};
@@ -31,11 +34,15 @@ pub use event::Event;
 pub use evolve::evolve;
 pub use exchange::{NotExchanged, RouteExchange, RouteMessage, bounds as exchange_bounds};
 pub use forebay_channel::PeerKeys;
+pub use lightning::{
+    InvoiceTerms, LightningCommand, LightningEffect, LightningEvent, fee_max as lightning_fee_max,
+};
 pub use rejection::{RejectCode, Rejection};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
-    Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Genesis, Holding, Packet,
-    Peer, PeerPolicy, Relation, RelationKind, State, VaultMirror, VaultRules, bounds,
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Cohort, Coverage,
+    Genesis, GivenInvoice, Holding, LightningAccount, MILLISATOSHI_SCALE, Packet, Peer, PeerPolicy,
+    Rail, Relation, RelationKind, Settlement, State, VaultMirror, VaultRules, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

@@ -92,6 +92,8 @@ pub enum Rejection {
 
     /// The voucher names another channel, another signer, or is not above the last.
     BadVoucher(&'static str),
+    /// An invoice that is not for this settlement, or none can be given.
+    BadInvoice(&'static str),
     /// No effect with this id is outstanding.
     UnknownEffect,
     /// A price of zero, or from the future.
@@ -118,7 +120,7 @@ impl Rejection {
             UnknownPeer(_) => b"F02",
             UnknownAsset(_) | AlreadyFounded | AlreadyExists | BadName | BadPolicy(_)
             | PeerBusy(_) | AlreadyTaken | IdReused | UnknownPacket | BadVoucher(_)
-            | UnknownEffect | BadPrice | BadFact(_) => b"F00",
+            | BadInvoice(_) | UnknownEffect | BadPrice | BadFact(_) => b"F00",
         }
     }
 }
@@ -181,6 +183,7 @@ impl core::fmt::Display for Rejection {
             UnknownPacket => write!(f, "no such packet is in flight"),
             WrongPreimage => write!(f, "the fulfillment does not match the condition"),
             BadVoucher(why) => write!(f, "voucher refused: {why}"),
+            BadInvoice(why) => write!(f, "no invoice: {why}"),
             UnknownEffect => write!(f, "no such effect is outstanding"),
             BadPrice => write!(f, "a price of zero or from the future"),
             BadFact(why) => write!(f, "the chain contradicts itself: {why}"),

@@ -270,6 +270,7 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::KeysNamed { peer, .. }
         | Event::PeerSet(peer, _)
         | Event::PeerRemoved(peer) => Some(*peer),
+        Event::Lightning(happened) => Some(happened.peer()),
         Event::ChainSaw { fact, .. } => {
             fact_serial(fact).and_then(|serial| state.channel_peer(serial))
         }
@@ -289,7 +290,10 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::CommandTaken(_)
         | Event::InstructionTaken { .. }
         | Event::RelationSet(..)
-        | Event::VaultRulesKnown(..) => None,
+        | Event::VaultRulesKnown(..)
+        | Event::BitcoinAdded(..)
+        | Event::IndexRaised { .. }
+        | Event::BitcoinSaw(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use forebay_channel::{Address, Signature};
+use forebay_channel::{Address, NodeId, Signature};
 use forebay_pool::*;
 use forebay_quantity::*;
 
@@ -251,7 +251,85 @@ fn events() -> Vec<Event> {
         ));
     }
     all.push(Event::VaultRulesKnown(asset, rules));
+    let bitcoin = BitcoinDefinition {
+        code: "BTC".into(),
+        scale: 11,
+        genesis: Hash32([41; 32]),
+        index_rate_max: 42,
+    };
+    all.push(Event::BitcoinAdded(Box::new(bitcoin), Box::new(policy())));
+    all.push(Event::IndexRaised { asset, index: 43 });
+    let outpoint = Outpoint {
+        txid: Hash32([50; 32]),
+        index: 51,
+    };
+    let deposited = |owner| BitcoinFact::Deposited {
+        outpoint,
+        owner,
+        amount,
+    };
+    let facts = [
+        deposited(Some(key)),
+        deposited(None),
+        BitcoinFact::MinersPaid {
+            txid: Hash32([52; 32]),
+            amount,
+        },
+        BitcoinFact::DeepReorg,
+    ];
+    all.extend(facts.map(Event::BitcoinSaw));
+    let node = NodeId([45; 33]);
+    all.push(Event::ChainDemanded {
+        id: EffectId(44),
+        request: ChainRequest::OpenLightning {
+            peer,
+            asset,
+            node,
+            amount,
+        },
+    });
+    all.extend(lightning(peer, node, amount).map(Event::Lightning));
     all
+}
+
+fn lightning(peer: PeerId, node: NodeId, amount: Amount) -> [LightningEvent; 9] {
+    let settlement = EffectId(44);
+    [
+        LightningEvent::NodeNamed { peer, node },
+        LightningEvent::InvoiceGiven {
+            peer,
+            settlement: 46,
+            amount,
+            expires_at: Timestamp(47),
+        },
+        LightningEvent::Received {
+            peer,
+            settlement: 46,
+            amount,
+        },
+        LightningEvent::SettlementBegun {
+            peer,
+            settlement,
+            amount,
+        },
+        LightningEvent::SettlementHashed {
+            peer,
+            settlement,
+            hash: Hash32([48; 32]),
+        },
+        LightningEvent::SettlementPaid {
+            peer,
+            settlement,
+            fee: amount,
+        },
+        LightningEvent::SettlementFailed { peer, settlement },
+        LightningEvent::CapacityKnown {
+            peer,
+            outbound: amount,
+            inbound: Amount::new(49),
+        },
+        LightningEvent::ChannelFunded { peer, fee: amount },
+    ]
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -269,6 +269,9 @@ impl Adapter {
                 }
             },
             ChainRequest::Heartbeat { .. } => Call::Heartbeat,
+            ChainRequest::OpenLightning { .. } => {
+                unreachable!("this world has vaults only")
+            }
             ChainRequest::StartLower {
                 serial, ceiling, ..
             } => Call::StartLowering {

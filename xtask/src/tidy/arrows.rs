@@ -114,6 +114,7 @@ const NODE_KNOWS: &[&str] = &[
     "forebay-pool",
     "forebay-journal",
     "forebay-chain-evm",
+    "forebay-chain-bitcoin",
     "forebay-api",
 ];
 

@@ -13,6 +13,7 @@ mod cycle;
 mod events;
 mod invoice;
 mod keys;
+mod message;
 mod node;
 mod observation;
 mod payment;
@@ -30,6 +31,7 @@ mod wallet;
 pub use channel::{ChannelStanding, Closing, Opening};
 pub use invoice::{FINAL_CLTV_MIN, InvoiceTerms, InvoiceView, read_invoice};
 pub use keys::Seed;
+pub use message::verify_message;
 pub use node::LightningNode;
 pub use observation::{
     ChannelNumber, NodeId, Observation, Observations, Observed, Output, PaymentFailure, PaymentHash,

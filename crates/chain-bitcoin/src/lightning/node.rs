@@ -38,7 +38,7 @@ pub(crate) type Bumper = BumpTransactionEventHandler<
 /// All its requests may be made from several tasks at once. What comes of them is reported in [`Observations`].
 pub struct LightningNode {
     pub(crate) inner: Arc<Inner>,
-    writer: Option<std::thread::JoinHandle<()>>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 pub(crate) struct Inner {
@@ -103,7 +103,7 @@ impl LightningNode {
         let (inner, observations, writer) = super::start::start(settings, bitcoind, wallet).await?;
         let node = Self {
             inner,
-            writer: Some(writer),
+            writer: Mutex::new(Some(writer)),
         };
         Ok((node, observations))
     }
@@ -126,16 +126,21 @@ impl LightningNode {
         self.inner.has_ended()
     }
 
-    /// Leaves the peers, writes what waits, and ends; after that the folder is free for another start.
-    pub async fn stop(mut self) {
+    /// Leaves the peers, writes what waits, and ends. Its store is free once the last connection has let go of it.
+    pub async fn end(&self) {
         self.inner.save_network_view();
         self.inner.peers.disconnect_all_peers();
         self.inner.end();
-        if let Some(writer) = self.writer.take() {
+        let writer = lock(&self.writer).take();
+        if let Some(writer) = writer {
             // A writer that panicked has nothing left to wait for.
             let _joined = tokio::task::spawn_blocking(move || writer.join()).await;
         }
-        // Connections take a moment to let go of what they share with the store.
+    }
+
+    /// Ends, and waits until its store is free.
+    pub async fn stop(self) {
+        self.end().await;
         let store = Arc::downgrade(&self.inner.store);
         drop(self);
         let deadline = tokio::time::Instant::now() + CLOSING_PATIENCE;

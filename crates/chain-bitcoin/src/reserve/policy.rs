@@ -104,6 +104,10 @@ impl ReservePolicy {
             }
             true
         });
+        // Other addresses of the same people are not the reserve's.
+        for key in &keys {
+            parse_key(&key.to_string())?;
+        }
         let members = keys.len().saturating_sub(1) / 2;
         let Some((operator, members)) = keys
             .get(..=members)
@@ -225,7 +229,9 @@ fn parse_key(text: &str) -> Result<DescriptorPublicKey, Fault> {
     let key = DescriptorPublicKey::from_str(text).map_err(bad_reserve)?;
     match &key {
         DescriptorPublicKey::XPub(inner)
-            if inner.wildcard == Wildcard::Unhardened && inner.origin.is_some() =>
+            if inner.wildcard == Wildcard::Unhardened
+                && inner.origin.is_some()
+                && text.ends_with("/0/*") =>
         {
             Ok(key)
         }

@@ -175,6 +175,12 @@ impl HotWallet for Wallet {
 }
 
 impl Wallet {
+    /// Whether a payment was made for channels, whose own reports name what it cost.
+    #[must_use]
+    pub fn is_for_channels(id: EffectId) -> bool {
+        id.value() & CHANNELS_BIT != 0
+    }
+
     fn waiting_id(&self, txid: Txid) -> Option<EffectId> {
         let book = self.book();
         waiting(&book)

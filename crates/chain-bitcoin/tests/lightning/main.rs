@@ -5,8 +5,6 @@ mod changes;
 mod coins;
 mod figures;
 mod hold;
-mod hot_wallet;
-mod kill;
 mod payments;
 mod restart;
 mod world;

@@ -84,6 +84,7 @@ impl Pool {
             admin_listen: anywhere(),
             keys_file: PathBuf::new(),
             chains: BTreeMap::new(),
+            bitcoin: None,
             prices: BTreeMap::new(),
             uplinks: Vec::new(),
             http_listen: sender.as_ref().map(|_| anywhere()),

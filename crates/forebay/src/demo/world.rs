@@ -546,13 +546,15 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
             listen: ([127, 0, 0, 1], free_port()?).into(),
             token: "software".into(),
         },
-        chain: Chain {
+        chain: Some(Chain {
             chain_id: CHAIN_ID,
             rpc_urls,
             vault: vault.to_string(),
             asset_scale,
             from_block: 0,
-        },
+        }),
+        lightning: None,
+        bitcoin: None,
         watchtowers: Vec::new(),
         limits,
     };

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod answers;
+mod bitcoin;
 mod events;
 mod limit;
 mod lps;
@@ -31,6 +32,7 @@ use crate::chain::Chains;
 use crate::core::{CoreHandle, Figures};
 use crate::feed::Feed;
 use crate::history::History;
+use crate::lightning::Lightning;
 use answers::Answers;
 use events::READERS_MAX;
 use limit::{Bucket, OF_STRANGERS};
@@ -56,6 +58,7 @@ pub(crate) struct OfficeParts {
     pub(crate) core: CoreHandle,
     pub(crate) figures: Arc<Figures>,
     pub(crate) chains: Arc<Chains>,
+    pub(crate) lightning: Option<Arc<Lightning>>,
     pub(crate) tokens: Tokens,
     pub(crate) feed: Arc<Feed>,
     pub(crate) history: Arc<History>,
@@ -68,6 +71,7 @@ pub(crate) struct Office {
     core: CoreHandle,
     figures: Arc<Figures>,
     chains: Arc<Chains>,
+    lightning: Option<Arc<Lightning>>,
     tokens: Tokens,
     feed: Arc<Feed>,
     history: Arc<History>,
@@ -89,6 +93,7 @@ impl Office {
             core: parts.core,
             figures: parts.figures,
             chains: parts.chains,
+            lightning: parts.lightning,
             tokens: parts.tokens,
             feed: parts.feed,
             history: parts.history,

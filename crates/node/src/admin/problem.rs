@@ -89,9 +89,16 @@ fn kind_of(rejection: &Rejection) -> ProblemKind {
         | UnknownPacket
         | WrongPreimage
         | BadVoucher(_)
+        | BadInvoice(_)
         | UnknownEffect
         | BadPrice
         | BadFact(_) => ProblemKind::Rejected,
+    }
+}
+
+impl From<forebay_chain_bitcoin::Fault> for No {
+    fn from(fault: forebay_chain_bitcoin::Fault) -> Self {
+        Self::new(ProblemKind::Chain, fault.to_string())
     }
 }
 

@@ -291,6 +291,7 @@ pub(super) fn peer(state: &State, id: PeerId, connected: bool) -> Peer {
         owed_to_pool: owed_to_pool.into(),
         in_flight: peer.in_flight,
         channel: peer.channel.as_ref().map(|open| channel(open, peer)),
+        lightning: peer.lightning.as_deref().map(super::bitcoin::view),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::page::{self, Page};
 use super::problem::No;
 use super::request::{Ask, Body, json, with_type};
-use super::{Office, alarms, events, lps, metrics, read, relation, write};
+use super::{Office, alarms, bitcoin, events, lps, metrics, read, relation, write};
 use crate::core::ServingMode;
 
 /// The OpenAPI document, as committed.
@@ -56,6 +56,9 @@ pub(super) async fn carry_out(office: &Arc<Office>, ask: &Ask<'_>) -> Result<Res
         Operation::Assets => paged(ask, read::assets(office, asked(ask)?).await?),
         Operation::AddAsset => json(&write::add_asset(office, key, body(ask)?).await?),
         Operation::SetAsset => json(&write::set_asset(office, key, step, body(ask)?).await?),
+        Operation::Bitcoin => json(&bitcoin::show(office).await?),
+        Operation::AddBitcoin => json(&bitcoin::add(office, key, body(ask)?).await?),
+        Operation::NewAddress => json(&bitcoin::address(office, body(ask)?).await?),
         Operation::Peers => paged(ask, read::peers(office, ask.caller(), asked(ask)?).await?),
         Operation::Peer => json(&read::peer_named(office, ask.caller(), step).await?),
         Operation::AddPeer => json(&write::add_peer(office, key, body(ask)?).await?),

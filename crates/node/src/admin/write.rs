@@ -170,7 +170,7 @@ pub(super) async fn show_peer(office: &Office, name: &str) -> Result<Peer, No> {
         .await?)
 }
 
-async fn asset_coded(office: &Office, code: &str) -> Result<AssetId, No> {
+pub(super) async fn asset_coded(office: &Office, code: &str) -> Result<AssetId, No> {
     let wanted = code.to_owned();
     let found = office
         .core
@@ -206,7 +206,7 @@ fn address(text: &str) -> Result<Address, No> {
         .map_err(|error| No::new(ProblemKind::BadRequest, format!("{text}: {error}")))
 }
 
-fn policy(asked: &forebay_api::AssetPolicy) -> AssetPolicy {
+pub(super) fn policy(asked: &forebay_api::AssetPolicy) -> AssetPolicy {
     AssetPolicy {
         guards: Guards {
             sources_min: asked.sources_min,

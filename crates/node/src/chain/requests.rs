@@ -15,6 +15,9 @@ pub(super) async fn translate(
     request: &ChainRequest,
 ) -> Result<VaultRequest, Fault> {
     Ok(match request {
+        ChainRequest::OpenLightning { .. } => {
+            unreachable!("[I11] what Lightning must do is no vault's")
+        }
         ChainRequest::Open {
             serial,
             peer_signer,

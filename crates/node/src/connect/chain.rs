@@ -13,7 +13,7 @@ use forebay_quantity::{BlockHeight, EffectId};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::config::Config;
+use super::config::{Chain, Config};
 use super::core::Command;
 use super::shell::{Input, Inputs};
 use super::state::State;
@@ -22,8 +22,7 @@ const POLL: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Connects to the vault, whose code is checked.
-pub(super) async fn connect(config: &Config, key: Key) -> Result<Arc<Vault>, Fault> {
-    let chain = &config.chain;
+pub(super) async fn connect(config: &Config, chain: &Chain, key: Key) -> Result<Arc<Vault>, Fault> {
     let mut nodes = RpcNodes::own(chain.rpc_urls.first().cloned().unwrap_or_default());
     nodes.urls.clone_from(&chain.rpc_urls);
     nodes.agreeing_min = chain.rpc_urls.len().div_ceil(2).max(1);

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_api::Units;
-use forebay_channel::{Address, ChannelPolicy};
+use forebay_channel::{Address, ChannelPolicy, NodeId};
+use forebay_pool::MILLISATOSHI_SCALE;
 use forebay_quantity::{Amount, Milliseconds};
 use serde::{Deserialize, Serialize};
 
-use super::core::Policy;
+use super::core::{Policy, Rail, VaultRail};
 use crate::config::{ConfigFault, read_file};
+use crate::lightning::BitcoinConfig;
 use crate::tower::Tower;
 
 /// The configuration file of a peer's own side.
@@ -24,8 +26,15 @@ pub struct Config {
     pub pool: Pool,
     /// The peer's own software.
     pub software: Software,
-    /// The chain with the pool's vault, through a node that the peer trusts itself.
-    pub chain: Chain,
+    /// Of an account that settles by vouchers: the chain with the pool's vault, through a node that the peer trusts itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
+    /// Of an account that settles over Lightning: with whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lightning: Option<LightningConfig>,
+    /// Of an account that settles over Lightning: its own Bitcoin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitcoin: Option<BitcoinConfig>,
     /// Watchtowers that the pool's best voucher is handed to.
     #[serde(default)]
     pub watchtowers: Vec<Tower>,
@@ -75,6 +84,51 @@ pub struct Chain {
     pub from_block: u64,
 }
 
+/// With whom an account settles over Lightning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LightningConfig {
+    /// The account's ILP address at the pool.
+    pub account: String,
+    /// The pool's Lightning node, as id@host:port.
+    pub pool_node: String,
+    /// Decimal places of packet amounts, as agreed with the pool; at most 11, those of a millisatoshi.
+    pub asset_scale: u8,
+    /// The value of the channel that is opened to the pool's node, in satoshi; 0 to open none.
+    #[serde(default)]
+    pub channel_sat: u64,
+}
+
+impl LightningConfig {
+    /// The pool's node, and where it listens.
+    ///
+    /// # Errors
+    /// [`ConfigFault::BadValue`].
+    pub(super) fn pool(&self) -> Result<(NodeId, &str), ConfigFault> {
+        let (id, host) = self.pool_node.split_once('@').unwrap_or_default();
+        let mut bytes = [0; 33];
+        let is_id = hex::decode_to_slice(id, &mut bytes).is_ok() && matches!(bytes[0], 2 | 3);
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+        if !is_id || !has_port {
+            return Err(bad(
+                "lightning.pool_node",
+                "write it as the pool's operator gave it: 66 hexadecimal digits, @, host:port",
+            ));
+        }
+        Ok((NodeId(bytes), host))
+    }
+}
+
+/// How the account is settled, as configured.
+pub(super) enum Settling<'a> {
+    /// By vouchers.
+    Vault(&'a Chain),
+    /// By Lightning payments.
+    Lightning(&'a BitcoinConfig, &'a LightningConfig),
+}
+
 /// What the peer risks and pays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -116,71 +170,130 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_directory = folder.join(&config.data_directory);
         config.keys_file = folder.join(&config.keys_file);
+        if let Some(bitcoin) = &mut config.bitcoin {
+            bitcoin.within(folder);
+        }
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigFault> {
-        let bad = |field: &str, why| {
-            Err(ConfigFault::BadValue {
-                field: field.into(),
-                why,
-            })
-        };
         if !self.pool.url.starts_with("ws://") && !self.pool.url.starts_with("wss://") {
-            return bad("pool.url", "use a ws:// or wss:// URL");
+            return Err(bad("pool.url", "use a ws:// or wss:// URL"));
         }
         if !self.software.listen.ip().is_loopback() {
-            return bad(
+            return Err(bad(
                 "software.listen",
                 "the peer's software connects on this machine only: use 127.0.0.1",
-            );
+            ));
         }
-        if self.chain.rpc_urls.is_empty() {
-            return bad("chain.rpc_urls", "name at least one JSON-RPC URL");
+        match self.settling()? {
+            Settling::Vault(chain) => self.check_chain(chain),
+            Settling::Lightning(bitcoin, lightning) => self.check_lightning(bitcoin, lightning),
         }
-        if self.chain.vault.parse::<Address>().is_err() {
-            return bad(
+    }
+
+    /// How the account is settled: exactly one way.
+    ///
+    /// # Errors
+    /// [`ConfigFault::BadValue`].
+    pub(super) fn settling(&self) -> Result<Settling<'_>, ConfigFault> {
+        match (&self.chain, &self.lightning, &self.bitcoin) {
+            (Some(chain), None, None) => Ok(Settling::Vault(chain)),
+            (None, Some(lightning), Some(bitcoin)) => Ok(Settling::Lightning(bitcoin, lightning)),
+            _ => Err(bad(
+                "chain",
+                "write [chain] for an account that settles by vouchers, or [lightning] and [bitcoin] for one that settles \
+                 over Lightning",
+            )),
+        }
+    }
+
+    fn check_chain(&self, chain: &Chain) -> Result<(), ConfigFault> {
+        if chain.rpc_urls.is_empty() {
+            return Err(bad("chain.rpc_urls", "name at least one JSON-RPC URL"));
+        }
+        if chain.vault.parse::<Address>().is_err() {
+            return Err(bad(
                 "chain.vault",
                 "write the vault's address as 40 hexadecimal digits after 0x",
-            );
+            ));
         }
         if !self.limits.deposit.0.is_zero() && self.limits.prepay.0.is_zero() {
-            return bad(
+            return Err(bad(
                 "limits.prepay",
                 "a peer with a deposit pays ahead: name a sum above zero",
-            );
+            ));
         }
         Ok(())
     }
 
-    /// What the core goes by, for the key's address and the decimal places of the vault's token.
-    #[must_use]
-    pub fn policy(&self, signer: Address, chain_scale: u8) -> Policy {
-        let Limits {
-            credit_to_pool,
-            prepay,
-            deposit,
-            redeem_threshold,
-            claim_min,
-            answer_margin_ms,
-        } = self.limits.clone();
+    fn check_lightning(
+        &self,
+        bitcoin: &BitcoinConfig,
+        lightning: &LightningConfig,
+    ) -> Result<(), ConfigFault> {
+        bitcoin.check()?;
+        lightning.pool()?;
+        if lightning.asset_scale > MILLISATOSHI_SCALE {
+            return Err(bad(
+                "lightning.asset_scale",
+                "a millisatoshi has 11 decimal places: use at most that",
+            ));
+        }
+        if forebay_ilp::Address::parse(lightning.account.as_bytes()).is_err() {
+            return Err(bad(
+                "lightning.account",
+                "write the ILP address that the pool's operator gave the account",
+            ));
+        }
+        if !self.limits.deposit.0.is_zero() {
+            return Err(bad(
+                "limits.deposit",
+                "an account that settles over Lightning deposits nothing: lightning.channel_sat is what its channel holds",
+            ));
+        }
+        if lightning.channel_sat > 0 && self.limits.prepay.0.is_zero() {
+            return Err(bad(
+                "limits.prepay",
+                "a peer with a channel pays ahead: name a sum above zero",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the core goes by.
+    pub(super) fn policy(&self, rail: Rail, asset_scale: u8) -> Policy {
         Policy {
+            rail,
+            asset_scale,
+            credit_to_pool: self.limits.credit_to_pool.0,
+            prepay: self.limits.prepay.0,
+        }
+    }
+
+    /// What the core goes by on a vault's channel, for the key's address and the decimal places of the vault's token.
+    pub(super) fn vault_rail(&self, chain: &Chain, signer: Address, chain_scale: u8) -> Rail {
+        Rail::Vault(VaultRail {
             signer,
             payout: signer,
-            chain_id: self.chain.chain_id,
-            vault: self.chain.vault.parse().unwrap_or(Address::ZERO),
-            asset_scale: self.chain.asset_scale,
+            chain_id: chain.chain_id,
+            vault: chain.vault.parse().unwrap_or(Address::ZERO),
             chain_scale,
-            credit_to_pool: credit_to_pool.0,
-            prepay: prepay.0,
-            deposit: deposit.0,
+            deposit: self.limits.deposit.0,
             channel: ChannelPolicy {
-                redeem_threshold: redeem_threshold.0,
-                claim_min: claim_min.0,
-                answer_margin: Milliseconds(answer_margin_ms),
+                redeem_threshold: self.limits.redeem_threshold.0,
+                claim_min: self.limits.claim_min.0,
+                answer_margin: Milliseconds(self.limits.answer_margin_ms),
             },
-        }
+        })
+    }
+}
+
+fn bad(field: &str, why: &'static str) -> ConfigFault {
+    ConfigFault::BadValue {
+        field: field.into(),
+        why,
     }
 }
 

@@ -5,6 +5,8 @@ use forebay_channel::Terms;
 use forebay_channel::vault::{Place, VaultFact, VaultRequest};
 use forebay_quantity::{Amount, EffectId, Timestamp};
 
+use super::account::LightningEvent;
+
 /// One fact. The variant order is the format on disk: new variants go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Event {
@@ -107,4 +109,6 @@ pub enum Event {
     },
     /// An operator has looked after that, and goes on.
     ReorgSettled,
+    /// Something happened on Lightning.
+    Lightning(LightningEvent),
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use borsh::BorshDeserialize;
-use forebay_channel::Address;
 use forebay_journal::{Fault, Journal, LocalDisk, OpenFault, Options};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -43,10 +42,10 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Opens the journal of this signer and reads all it holds.
-    pub(super) fn open(directory: &Path, signer: Address) -> Result<(Self, State), MemoryFault> {
+    /// Opens the journal of this owner and reads all it holds; another's is not opened.
+    pub(super) fn open(directory: &Path, owner: &str) -> Result<(Self, State), MemoryFault> {
         let storage = LocalDisk::open(directory.join("journal"))?;
-        let identity = Sha256::digest(format!("forebay connect {signer}")).into();
+        let identity = Sha256::digest(format!("forebay connect {owner}")).into();
         let options = Options {
             segment_bytes: SEGMENT_BYTES,
             ..Options::new(identity)
@@ -54,7 +53,7 @@ impl Memory {
         let (journal, mut recovery) = Journal::open(Arc::new(storage), options)?;
         let mut state = State::default();
         if let Some(snapshot) = recovery.snapshot.take() {
-            state = State::try_from_slice(&snapshot.state).map_err(|_| {
+            state = State::read(&snapshot.state).map_err(|_| {
                 MemoryFault::Unknown(format!("the snapshot at frame {}", snapshot.head.sequence))
             })?;
         }
@@ -106,8 +105,7 @@ mod tests {
     #[test]
     fn a_batch_of_the_largest_answers_is_kept_and_read_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let signer = Address::new([1; 20]);
-        let (mut memory, mut state) = Memory::open(folder.path(), signer).expect("opens");
+        let (mut memory, mut state) = Memory::open(folder.path(), "somebody").expect("opens");
         let mut events = Vec::new();
         for request in 0..200 {
             events.push(Event::Taken {
@@ -122,7 +120,8 @@ mod tests {
         memory.keep(&events).expect("kept");
         events.iter().for_each(|event| state.evolve(event));
         drop(memory);
-        let (_, again) = Memory::open(folder.path(), signer).expect("opens again");
+        assert!(Memory::open(folder.path(), "somebody else").is_err());
+        let (_, again) = Memory::open(folder.path(), "somebody").expect("opens again");
         assert_eq!(again, state, "[I10]");
     }
 }

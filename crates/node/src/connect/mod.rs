@@ -5,10 +5,12 @@
 //! packet from the pool that the pool has not secured within the limit granted to it. What it decides is in [`Core`],
 //! without I/O; the shell around it has the sockets, the key, the disk and the chain.
 
+mod account;
 mod chain;
 mod config;
 mod core;
 mod event;
+mod lightning;
 mod links;
 mod memory;
 mod reply;
@@ -22,22 +24,30 @@ mod tests;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
+use forebay_chain_bitcoin::genesis_hash;
 use forebay_chain_evm::Key;
+use forebay_channel::Address;
 use forebay_journal::Fault as JournalFault;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::info;
 
-pub use self::core::{Command, Core, Effect, Policy};
-pub use config::{Chain, Config, Limits, Pool, Software};
+pub use self::core::{
+    Command, Core, Effect, LightningCommand, LightningEffect, LightningRail, Policy, Rail,
+    VaultRail,
+};
+pub use account::{GivenInvoice, LightningAccount, LightningEvent, OwnChannel, Settlement};
+pub use config::{Chain, Config, LightningConfig, Limits, Pool, Software};
 pub use event::Event;
 pub use memory::MemoryFault;
 pub use state::{Incoming, Outgoing, State};
-pub use status::{STATUS_FILE, View};
+pub use status::{LightningView, STATUS_FILE, View};
 
+use crate::config::ConfigFault;
 use crate::tower::{Guarded, keep_guarded};
 use crate::witness::{self, Heads};
-use shell::{Input, Inputs, Shell};
+use config::Settling;
+use shell::{Input, Inputs, Means, Shell};
 
 /// Pools that a peer's side is a witness for: its own, and room for a pool that changes its key.
 const POOLS_MAX: usize = 8;
@@ -51,6 +61,12 @@ pub enum ConnectFault {
     /// The chain or the vault is not as configured.
     #[error(transparent)]
     Chain(#[from] forebay_chain_evm::Fault),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
+    /// bitcoind, the wallet or the Lightning node.
+    #[error(transparent)]
+    Bitcoin(#[from] forebay_chain_bitcoin::Fault),
     /// The software's port cannot be listened on.
     #[error(
         "software.listen: {address} cannot be listened on: {source}; is another process using the port?"
@@ -71,6 +87,7 @@ pub struct RunningConnect {
     listen: SocketAddr,
     inputs: Inputs,
     thread: JoinHandle<Result<(), JournalFault>>,
+    node: Option<lightning::Running>,
 }
 
 /// Opens the data directory, recovers, and stands in line. Must be called within a tokio runtime.
@@ -80,17 +97,15 @@ pub struct RunningConnect {
 pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFault> {
     crate::socket::install_tls();
     let signer = key.address();
-    let (memory, state) = memory::Memory::open(&config.data_directory, signer)?;
-    let from = state.follow_from().max(config.chain.from_block);
-    let vault = chain::connect(&config, key.clone()).await?;
-    chain::check_record(&vault, &state).await?;
+    let (memory, state) = memory::Memory::open(&config.data_directory, &owner(&config, signer)?)?;
+    let (inputs, receiver) = shell::inputs();
+    let (means, node, policy) = means(&config, key, &inputs, &state).await?;
     let address = config.software.listen;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ConnectFault::Listen { address, source })?;
     let listen = listener.local_addr()?;
-    let (inputs, receiver) = shell::inputs();
-    let core = Core::new(config.policy(signer, vault.scale().await?), state);
+    let core = Core::new(policy, state);
     let status = status::Status::new(&config.data_directory, signer.to_string());
     let runtime = tokio::runtime::Handle::current();
     let heads = Heads::open(&config.data_directory.join(witness::FILE), POOLS_MAX)?;
@@ -100,14 +115,13 @@ pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFa
     }
     let shell = Shell::new(
         (core, memory, heads),
-        (key, vault.clone()),
+        means,
         (inputs.clone(), runtime),
         (status, guarded),
     );
     let thread = std::thread::Builder::new()
         .name("connect".into())
         .spawn(move || shell.run(&receiver))?;
-    tokio::spawn(chain::follow(vault, from, inputs.clone()));
     tokio::spawn(links::serve_software(
         listener,
         config.software.token,
@@ -119,7 +133,47 @@ pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFa
         listen,
         inputs,
         thread,
+        node,
     })
+}
+
+/// Whose the data directory is: one that settled by vouchers is none for Lightning, nor for another account.
+fn owner(config: &Config, signer: Address) -> Result<String, ConfigFault> {
+    Ok(match config.settling()? {
+        Settling::Vault(_) => signer.to_string(),
+        Settling::Lightning(_, lightning) => format!("{signer} for {}", lightning.account),
+    })
+}
+
+/// Reaches the vault or starts the Lightning node, and follows what either reports.
+async fn means(
+    config: &Config,
+    key: Key,
+    inputs: &Inputs,
+    state: &State,
+) -> Result<(Means, Option<lightning::Running>, Policy), ConnectFault> {
+    match config.settling()? {
+        Settling::Vault(chain) => {
+            let from = state.follow_from().max(chain.from_block);
+            let vault = chain::connect(config, chain, key.clone()).await?;
+            chain::check_record(&vault, state).await?;
+            let rail = config.vault_rail(chain, key.address(), vault.scale().await?);
+            tokio::spawn(chain::follow(vault.clone(), from, inputs.clone()));
+            let policy = config.policy(rail, chain.asset_scale);
+            Ok((Means::Vault(key, vault), None, policy))
+        }
+        Settling::Lightning(bitcoin, account) => {
+            let node = lightning::start(config, (bitcoin, account), &key, inputs.clone()).await?;
+            let rail = Rail::Lightning(LightningRail {
+                account: account.account.clone(),
+                genesis: genesis_hash(bitcoin.network()?),
+                pool_node: account.pool()?.0,
+                channel_sat: account.channel_sat,
+            });
+            let policy = config.policy(rail, account.asset_scale);
+            Ok((Means::Lightning(node.lightning()), Some(node), policy))
+        }
+    }
 }
 
 impl RunningConnect {
@@ -147,13 +201,17 @@ impl RunningConnect {
         self.thread.is_finished()
     }
 
-    /// Redeems what is held, waits until no transaction is under way, snapshots, and ends.
+    /// Redeems what is held, waits until no transaction is under way, snapshots, and ends. A Lightning payment under way is
+    /// not waited for: it is found as it stands at the next start.
     ///
     /// # Errors
     /// The journal's fault that ended it.
     pub async fn drain(self) -> Result<(), JournalFault> {
         let _ = self.inputs.give(Input::Drain);
         let ended = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if let Some(node) = self.node {
+            node.stop().await;
+        }
         match ended {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => panic!("the connect thread met a bug; its report is above"),

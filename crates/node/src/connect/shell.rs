@@ -7,20 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use forebay_chain_bitcoin::lightning::Observed;
 use forebay_chain_evm::{Key, Vault};
 use forebay_channel::vault::VaultObservation;
 use forebay_channel::{LaneId, PROTOCOL, PeerKeys, PeerMessage, Voucher};
 use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
 use forebay_ilp::{ErrorCode, Link, LinkEvent, PacketType};
 use forebay_journal::Fault;
+use forebay_quantity::EffectId;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Bytes;
 use tracing::{debug, error, info, warn};
 
 use super::chain;
-use super::core::{Command, Core, Effect};
+use super::core::{Command, Core, Effect, LightningCommand, LightningEffect};
 use super::event::Event;
+use super::lightning::Lightning;
 use super::links::Side;
 use super::memory::Memory;
 use super::reply::reject;
@@ -57,7 +60,10 @@ pub(super) enum Input {
         bytes: Bytes,
     },
     Chain(VaultObservation),
+    /// The Lightning node forgets this once it is acknowledged.
+    Observed(LightningCommand, Observed),
     Command(Command<'static>),
+    Say(PeerMessage),
     /// Redeem what can be redeemed, wait for it, and end.
     Drain,
 }
@@ -111,14 +117,21 @@ struct OpenLink {
     _open: oneshot::Sender<Infallible>,
 }
 
+/// What the account is settled with.
+pub(super) enum Means {
+    Vault(Key, Arc<Vault>),
+    Lightning(Arc<Lightning>),
+}
+
 /// All that the core's thread owns.
 pub(super) struct Shell {
     pub(super) core: Core,
     pub(super) memory: Memory,
     /// What it remembers as a witness of the pool's journal.
     heads: Heads,
-    pub(super) key: Key,
-    pub(super) vault: Arc<Vault>,
+    means: Means,
+    /// Taken in this batch, and acknowledged once it is durable.
+    observed: Vec<Observed>,
     pub(super) inputs: Inputs,
     pub(super) runtime: Handle,
     pub(super) status: Status,
@@ -135,7 +148,7 @@ pub(super) struct Shell {
 impl Shell {
     pub(super) fn new(
         (core, memory, heads): (Core, Memory, Heads),
-        (key, vault): (Key, Arc<Vault>),
+        means: Means,
         (inputs, runtime): (Inputs, Handle),
         (status, guarded): (Status, watch::Sender<Guarded>),
     ) -> Self {
@@ -143,8 +156,8 @@ impl Shell {
             core,
             memory,
             heads,
-            key,
-            vault,
+            means,
+            observed: Vec::new(),
             inputs,
             runtime,
             status,
@@ -182,9 +195,13 @@ impl Shell {
             }
             self.decide(Command::Tick);
             self.release()?;
-            self.status
-                .write(&self.core, self.pool.is_some(), self.software.is_some());
-            if self.draining && self.core.outstanding().next().is_none() {
+            let node = match &self.means {
+                Means::Vault(..) => None,
+                Means::Lightning(node) => Some(&**node),
+            };
+            let links = (self.pool.is_some(), self.software.is_some());
+            self.status.write(&self.core, links, node);
+            if self.draining && self.core.may_end() {
                 return self.memory.snapshot(self.core.state(), true);
             }
         }
@@ -201,14 +218,10 @@ impl Shell {
         self.memory
             .keep(&events)
             .inspect_err(|fault| error!("the journal failed, so this process ends: {fault}"))?;
+        self.observed.drain(..).for_each(Observed::acknowledge);
         for event in &events {
             if let Event::DemandSettled { id, .. } = event {
-                let (vault, id) = (Arc::clone(&self.vault), *id);
-                self.runtime.spawn(async move {
-                    if let Err(fault) = vault.account().forget(id).await {
-                        warn!("transaction {} stays in the record: {fault}", id.value());
-                    }
-                });
+                self.forget_transaction(*id);
             }
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -217,6 +230,18 @@ impl Shell {
         self.drop_overrun();
         self.hand_over();
         self.memory.snapshot(self.core.state(), false)
+    }
+
+    fn forget_transaction(&self, id: EffectId) {
+        let Means::Vault(_, vault) = &self.means else {
+            return;
+        };
+        let vault = Arc::clone(vault);
+        self.runtime.spawn(async move {
+            if let Err(fault) = vault.account().forget(id).await {
+                warn!("transaction {} stays in the record: {fault}", id.value());
+            }
+        });
     }
 
     /// Tells watchtowers of the pool's best voucher, once it is durable here.
@@ -270,7 +295,12 @@ impl Shell {
                 bytes,
             } => self.take_frame(side, generation, &bytes),
             Input::Chain(observation) => self.decide(Command::Chain(observation)),
+            Input::Observed(command, observed) => {
+                self.decide(Command::Lightning(command));
+                self.observed.push(observed);
+            }
             Input::Command(command) => self.decide(command),
+            Input::Say(message) => self.say(&message),
             Input::Drain => {
                 self.draining = true;
                 self.decide(Command::RedeemNow);
@@ -412,6 +442,17 @@ impl Shell {
     fn hear(&mut self, bytes: Option<&[u8]>) {
         let Some(bytes) = bytes else { return };
         match PeerMessage::decode(bytes) {
+            Some(PeerMessage::InvoiceTold {
+                settlement,
+                invoice: Some(invoice),
+                ..
+            }) => {
+                // An account that settles by vouchers asked for none.
+                if let Means::Lightning(node) = &self.means {
+                    let read = node.read(settlement, invoice);
+                    self.decide(Command::Lightning(read));
+                }
+            }
             Some(message) => self.decide(Command::PoolSays(message)),
             None => warn!("the pool said something that this version does not understand"),
         }
@@ -431,13 +472,31 @@ impl Shell {
             Effect::AnswerSoftware(request, packet) => {
                 self.send_ilp(Side::Software, PacketType::Fulfill, request, &packet);
             }
+            Effect::SignVoucher(..) | Effect::SayHello(_) | Effect::Transact(..) => {
+                self.carry_out_on_vault(effect);
+            }
+            Effect::Say(message) => self.say(&message),
+            Effect::Lightning(effect) => self.carry_out_on_lightning(effect),
+            Effect::Alarm(text) => {
+                warn!("{text}");
+                self.status.alarm(text);
+            }
+        }
+    }
+
+    fn carry_out_on_vault(&mut self, effect: Effect) {
+        let Means::Vault(key, vault) = &self.means else {
+            unreachable!("an account on Lightning asks nothing of a vault: {effect:?}")
+        };
+        let (key, vault) = (key.clone(), Arc::clone(vault));
+        match effect {
             Effect::SignVoucher(serial, amount) => {
                 let voucher = Voucher {
                     serial,
                     lane: LaneId::Peer,
                     amount,
                 };
-                let signature = self.key.sign_message(self.vault.domain(), &voucher).0;
+                let signature = key.sign_message(vault.domain(), &voucher).0;
                 self.say(&PeerMessage::Voucher {
                     serial,
                     amount,
@@ -445,7 +504,7 @@ impl Shell {
                 });
             }
             Effect::SayHello(keys) => {
-                let proof = self.key.sign_message(self.vault.domain(), &keys).0;
+                let proof = key.sign_message(vault.domain(), &keys).0;
                 let PeerKeys { signer, payout } = keys;
                 self.say(&PeerMessage::Hello {
                     signer,
@@ -453,17 +512,24 @@ impl Shell {
                     proof,
                 });
             }
-            Effect::Say(message) => self.say(&message),
             Effect::Transact(id, request) => {
-                let (vault, inputs) = (Arc::clone(&self.vault), self.inputs.clone());
+                let inputs = self.inputs.clone();
                 self.runtime
                     .spawn(chain::transact(vault, id, request, inputs));
             }
-            Effect::Alarm(text) => {
-                warn!("{text}");
-                self.status.alarm(text);
-            }
+            other => unreachable!("no chore of a vault: {other:?}"),
         }
+    }
+
+    fn carry_out_on_lightning(&mut self, effect: LightningEffect) {
+        let Means::Lightning(node) = &self.means else {
+            unreachable!("an account with a vault asks nothing of Lightning: {effect:?}")
+        };
+        if let LightningEffect::SayHello { claim } = &effect {
+            let hello = node.hello(claim);
+            return self.say(&hello);
+        }
+        self.runtime.spawn(Arc::clone(node).carry_out(effect));
     }
 
     /// Answers of both kinds travel in the same frame, so that `Fulfill` stands for either here.

@@ -7,6 +7,7 @@ use forebay_channel::vault::{VaultFact, VaultRequest};
 use forebay_channel::{Address, Channel, LaneId, Lowering, Step, Terms};
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Timestamp};
 
+use super::account::LightningAccount;
 use super::event::Event;
 
 /// A prepare of our software that waits for the pool.
@@ -70,6 +71,8 @@ pub struct State {
     pub(super) cursor: Option<(u64, u32)>,
     /// A block that was final and is gone; nothing is agreed to until an operator has looked.
     pub lost_block: Option<u64>,
+    /// What an account that settles over Lightning has instead of a channel. Stays last: [`State::read`] counts on it.
+    pub lightning: Option<Box<LightningAccount>>,
 }
 
 impl Default for State {
@@ -92,11 +95,19 @@ impl Default for State {
             last_effect: EffectId(0),
             cursor: None,
             lost_block: None,
+            lightning: None,
         }
     }
 }
 
 impl State {
+    /// Reads a snapshot. One from before accounts could settle over Lightning ends without saying that this one does not.
+    pub(super) fn read(bytes: &[u8]) -> borsh::io::Result<Self> {
+        const NO_LIGHTNING: &[u8] = &[0];
+        Self::try_from_slice(bytes)
+            .or_else(|_| Self::try_from_slice(&[bytes, NO_LIGHTNING].concat()))
+    }
+
     /// Chain units in one packet unit.
     #[must_use]
     pub fn factor(&self) -> u128 {
@@ -107,20 +118,29 @@ impl State {
         })
     }
 
-    /// What the pool's vouchers secure, cumulative, in packet units, rounded down.
+    /// What the pool's vouchers secure or its payments brought, cumulative, in packet units, rounded down.
     #[must_use]
     pub fn secured(&self) -> Amount {
-        let secured = self
+        let vouchers = self
             .channel
             .as_ref()
             .map_or(Amount::ZERO, |channel| channel.incoming.secured());
+        let lightning = self.lightning.as_ref();
+        let secured = lightning.map_or(vouchers, |account| account.received);
         Amount::new(secured.value() / self.factor())
     }
 
-    /// What the pool owes for fulfilled packets and has not paid by a voucher.
+    /// What the pool owes for fulfilled packets and has not paid.
     #[must_use]
     pub fn unpaid(&self) -> Amount {
         self.received.saturating_sub(self.secured())
+    }
+
+    /// What is known of the account on Lightning.
+    #[must_use]
+    pub fn account(&self) -> &LightningAccount {
+        static NEW: LightningAccount = LightningAccount::NEW;
+        self.lightning.as_deref().unwrap_or(&NEW)
     }
 
     /// The first block whose facts are not all absorbed.
@@ -209,6 +229,7 @@ impl State {
             Event::DemandSettled { id, failed } => self.settle(*id, *failed),
             Event::FinalBlockLost { block } => self.lost_block = Some(*block),
             Event::ReorgSettled => self.lost_block = None,
+            Event::Lightning(event) => self.lightning.get_or_insert_default().evolve(event),
         }
     }
 

@@ -9,6 +9,7 @@ use forebay_quantity::Amount;
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::lightning::Lightning;
 
 /// The file's name in the data directory.
 pub const STATUS_FILE: &str = "status.json";
@@ -54,8 +55,38 @@ pub struct View {
     pub redeemed: Units,
     /// Transactions under way.
     pub transactions: usize,
+    /// Of an account that settles over Lightning; none of one that settles by vouchers.
+    #[serde(default)]
+    pub lightning: Option<LightningView>,
     /// The last alarms.
     pub alarms: Vec<String>,
+}
+
+/// The Lightning side at a glance. Amounts in millisatoshi.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LightningView {
+    /// Our node.
+    pub node: String,
+    /// Where coins for channels may be sent to; never used before.
+    pub deposit_address: String,
+    /// What the pool was paid, in all.
+    pub paid: Units,
+    /// What of it the pool says that it has, as far as it was heard on this link.
+    pub credited: Units,
+    /// What the pool paid us, in all.
+    pub received: Units,
+    /// What routing and opening channels cost, in all.
+    pub fees: Units,
+    /// What is being paid to the pool.
+    pub under_way: Units,
+    /// Invoices that the pool has and has not paid.
+    pub open_invoices: usize,
+    /// What the channels carry to the pool now.
+    pub outbound: Units,
+    /// What they carry from the pool now.
+    pub inbound: Units,
+    /// Of the channel that we open: `none`, `asked` or `funded`.
+    pub channel: String,
 }
 
 /// Writes the file.
@@ -77,18 +108,30 @@ impl Status {
     }
 
     pub(super) fn alarm(&mut self, text: String) {
+        // What is tried again and again says the same each time.
+        if self.alarms.last() == Some(&text) {
+            return;
+        }
         if self.alarms.len() == ALARMS_MAX {
             self.alarms.remove(0);
         }
         self.alarms.push(text);
     }
 
-    pub(super) fn write(&mut self, core: &Core, pool_connected: bool, software_connected: bool) {
+    pub(super) fn write(
+        &mut self,
+        core: &Core,
+        (pool_connected, software_connected): (bool, bool),
+        node: Option<&Lightning>,
+    ) {
         if self.written.is_some_and(|at| at.elapsed() < INTERVAL) {
             return;
         }
         self.written = Some(Instant::now());
-        let view = self.view(core, pool_connected, software_connected);
+        let view = View {
+            lightning: node.map(|node| lightning_view(core, node)),
+            ..self.view(core, pool_connected, software_connected)
+        };
         let beside = self.path.with_extension("new");
         let text = serde_json::to_string_pretty(&view).expect("plain data");
         // A status that cannot be written is seen to be old; the journal is what tells of a full disk.
@@ -126,8 +169,33 @@ impl Status {
             allotment_ceiling: lane(|channel| channel.incoming.ceiling()),
             held: lane(|channel| channel.incoming.promised()),
             redeemed: lane(|channel| channel.incoming.paid()),
-            transactions: core.outstanding().count(),
+            transactions: core.transactions(),
+            lightning: None,
             alarms: self.alarms.clone(),
         }
+    }
+}
+
+fn lightning_view(core: &Core, node: &Lightning) -> LightningView {
+    let account = core.state().account();
+    let (outbound, inbound) = core.capacity();
+    let under_way = account.settlement.as_ref();
+    LightningView {
+        node: node.identity().to_string(),
+        deposit_address: node.address(),
+        paid: Units(account.paid),
+        credited: Units(core.credited()),
+        received: Units(account.received),
+        fees: Units(account.fees),
+        under_way: Units(under_way.map_or(Amount::ZERO, |settlement| settlement.amount)),
+        open_invoices: account.invoices.len(),
+        outbound: Units(outbound),
+        inbound: Units(inbound),
+        channel: match account.channel {
+            None => "none",
+            Some(channel) if channel.is_funded => "funded",
+            Some(_) => "asked",
+        }
+        .into(),
     }
 }

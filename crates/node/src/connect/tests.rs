@@ -11,8 +11,10 @@ use forebay_quantity::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Command, Core, Effect, Event, Policy, State};
+use super::{Command, Core, Effect, Event, LightningEffect, Policy, Rail, State, VaultRail};
 use forebay_chain_evm::Key;
+
+mod lightning;
 
 const SERIAL: ChannelSerial = ChannelSerial::new(7);
 const FACTOR: u128 = 1_000;
@@ -21,6 +23,7 @@ const EXPIRES: Timestamp = Timestamp(60_000);
 struct World {
     core: Core,
     policy: Policy,
+    vault: VaultRail,
     now: Timestamp,
     journal: Vec<Event>,
     pool_key: Key,
@@ -29,14 +32,20 @@ struct World {
 
 fn policy() -> Policy {
     Policy {
+        rail: Rail::Vault(vault_rail()),
+        asset_scale: 9,
+        credit_to_pool: Amount::new(100),
+        prepay: Amount::new(50),
+    }
+}
+
+fn vault_rail() -> VaultRail {
+    VaultRail {
         signer: Address::new([1; 20]),
         payout: Address::new([2; 20]),
         chain_id: 31_337,
         vault: Address::new([3; 20]),
-        asset_scale: 9,
         chain_scale: 12,
-        credit_to_pool: Amount::new(100),
-        prepay: Amount::new(50),
         deposit: Amount::new(200 * FACTOR),
         channel: ChannelPolicy {
             redeem_threshold: Amount::new(500 * FACTOR),
@@ -118,6 +127,14 @@ fn text(effect: &Effect) -> String {
         Effect::Say(PeerMessage::Held { amount, .. }) => {
             format!("holds {}", amount.value() / FACTOR)
         }
+        Effect::Say(PeerMessage::InvoiceAsked { settlement, amount }) => {
+            format!("ask invoice {settlement} of {amount}")
+        }
+        Effect::Say(PeerMessage::InvoiceTold {
+            settlement,
+            invoice: None,
+            ..
+        }) => format!("no invoice {settlement}"),
         Effect::Say(other) => format!("{other:?}"),
         Effect::Transact(_, VaultRequest::Deposit { amount, .. }) => {
             format!("deposit {}", amount.value() / FACTOR)
@@ -126,15 +143,30 @@ fn text(effect: &Effect) -> String {
             format!("redeem {}", vouchers[0].voucher.amount.value() / FACTOR)
         }
         Effect::Transact(_, request) => format!("{request:?}"),
+        Effect::Lightning(LightningEffect::SayHello { .. }) => "hello".into(),
+        Effect::Lightning(LightningEffect::MakeInvoice {
+            settlement, amount, ..
+        }) => format!("invoice {settlement} of {amount}"),
+        Effect::Lightning(LightningEffect::Pay { hash, invoice, .. }) => {
+            format!("pay {} {invoice}", hash.0[0])
+        }
+        Effect::Lightning(LightningEffect::OpenChannel {
+            channel, value_sat, ..
+        }) => format!("open {channel} of {value_sat}"),
         Effect::Alarm(_) => "alarm".into(),
     }
 }
 
 impl World {
     fn new(policy: Policy) -> Self {
+        let vault = match &policy.rail {
+            Rail::Vault(rail) => rail.clone(),
+            Rail::Lightning(_) => vault_rail(),
+        };
         Self {
             core: Core::new(policy.clone(), State::default()),
             policy,
+            vault,
             now: Timestamp(1_000),
             journal: Vec::new(),
             pool_key: Key::from_bytes([9; 32]).expect("a key"),
@@ -148,8 +180,8 @@ impl World {
     }
 
     fn ready_with(policy: Policy) -> Self {
-        let deposit = policy.deposit;
         let mut world = Self::new(policy);
+        let deposit = world.vault.deposit;
         world.run(Command::SoftwareUp);
         world.run(Command::PoolUp);
         world.open_channel();
@@ -176,7 +208,7 @@ impl World {
 
     fn open_channel(&mut self) -> String {
         let pool_signer = self.pool_key.address();
-        let (peer_signer, peer_payout) = (self.policy.signer, self.policy.payout);
+        let (peer_signer, peer_payout) = (self.vault.signer, self.vault.payout);
         self.fact(VaultFact::Opened {
             serial: SERIAL,
             pool_signer,
@@ -223,7 +255,7 @@ impl World {
             asset_scale: 9,
             chain_scale,
             chain_id: 31_337,
-            vault: self.policy.vault,
+            vault: self.vault.vault,
             token: Address::ZERO,
             pool_signer: self.pool_key.address(),
             serial: Some(SERIAL),
@@ -297,7 +329,7 @@ impl World {
 
     fn pool_pays(&mut self, amount: u128) -> String {
         let amount = Amount::new(amount * FACTOR);
-        let domain = Domain::new(self.policy.chain_id, self.policy.vault);
+        let domain = Domain::new(self.vault.chain_id, self.vault.vault);
         let digest = domain.digest(&Voucher {
             serial: SERIAL,
             lane: LaneId::Pool,
@@ -333,8 +365,8 @@ fn the_deposit_is_made_once_the_channel_is_open_at_finality_depth_and_only_once(
     let opened = VaultFact::Opened {
         serial: SERIAL,
         pool_signer: world.pool_key.address(),
-        peer_signer: world.policy.signer,
-        peer_payout: world.policy.payout,
+        peer_signer: world.vault.signer,
+        peer_payout: world.vault.payout,
     };
     assert_eq!(world.fact_at(opened, Finality::Safe), "");
     assert_eq!(world.fact(opened), "deposit 200");
@@ -355,7 +387,7 @@ fn the_deposit_is_made_once_the_channel_is_open_at_finality_depth_and_only_once(
 #[test]
 fn a_channel_for_somebody_else_is_not_ours() {
     let mut world = World::new(policy());
-    let (pool_signer, peer_payout) = (world.pool_key.address(), world.policy.payout);
+    let (pool_signer, peer_payout) = (world.pool_key.address(), world.vault.payout);
     let opened = VaultFact::Opened {
         serial: SERIAL,
         pool_signer,
@@ -406,7 +438,10 @@ fn a_voucher_never_passes_the_final_ceiling_and_then_packets_are_refused() {
 #[test]
 fn without_a_deposit_nothing_is_signed_and_nothing_forwarded() {
     let mut world = World::ready_with(Policy {
-        deposit: Amount::ZERO,
+        rail: Rail::Vault(VaultRail {
+            deposit: Amount::ZERO,
+            ..vault_rail()
+        }),
         ..policy()
     });
     assert_eq!(world.software_sends(1, 1), "to software 1 T04");
@@ -515,7 +550,7 @@ fn vouchers_are_redeemed_at_the_threshold_on_a_notice_and_on_command() {
 fn a_voucher_or_packet_too_late_to_be_redeemed_before_a_close_is_refused() {
     let mut world = World::ready();
     world.raised(1_000);
-    let margin = world.policy.channel.answer_margin;
+    let margin = world.vault.channel.answer_margin;
     let deadline = Timestamp(world.now.0 + 2_000).saturating_add(margin);
     let close = VaultFact::CloseStarted {
         serial: SERIAL,
@@ -823,8 +858,8 @@ fn a_second_channel_opens_after_the_first_is_closed_and_pays_for_nothing_again()
     let opened = VaultFact::Opened {
         serial: second,
         pool_signer: world.pool_key.address(),
-        peer_signer: world.policy.signer,
-        peer_payout: world.policy.payout,
+        peer_signer: world.vault.signer,
+        peer_payout: world.vault.payout,
     };
     world.fact(opened);
     let serial = |world: &World| world.core.state().channel.as_ref().map(Channel::serial);
@@ -860,7 +895,7 @@ fn terms_for_another_vault_or_a_voucher_we_never_signed_stop_everything() {
     assert_eq!(world.terms(51), "alarm", "we signed 50");
     assert_eq!(world.software_sends(1, 1), "to software 1 T01");
     let mut world = World::ready();
-    world.policy.vault = Address::new([4; 20]);
+    world.vault.vault = Address::new([4; 20]);
     assert_eq!(world.terms(50), "alarm");
     assert_eq!(world.software_sends(1, 1), "to software 1 T01");
 }

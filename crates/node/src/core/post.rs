@@ -2,6 +2,7 @@
 
 mod answers;
 mod asking;
+mod lightning;
 mod links;
 mod routes;
 
@@ -13,12 +14,13 @@ use std::time::Instant;
 use forebay_channel::RESUME_MAX;
 use forebay_ilp::Dialect;
 use forebay_ilp::btp::{self, RequestId};
-use forebay_pool::{ChainRequest, Command, Effect, Rejection, State, outstanding};
+use forebay_pool::{ChainRequest, Command, Effect, LightningEffect, Rejection, State, outstanding};
 use forebay_quantity::{ChannelSerial, EffectId, PeerId};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::figures::Figures;
+use crate::lightning::{Errand, LightningFace};
 use crate::link::{Directory, InBatch, Item, LinkId, OutFrames, OutSender};
 use crate::signer::VoucherOrder;
 use routes::RouteRequests;
@@ -36,6 +38,10 @@ pub(crate) struct Outside {
     pub(crate) vouchers: std_mpsc::Sender<VoucherOrder>,
     /// Chain requests; the core bounds how many are outstanding.
     pub(crate) chain: mpsc::UnboundedSender<(EffectId, ChainRequest)>,
+    /// Errands on Lightning, bounded likewise.
+    pub(crate) errands: mpsc::UnboundedSender<Errand>,
+    /// What peers are told of our Lightning node, if there is one.
+    pub(crate) face: Option<LightningFace>,
 }
 
 /// Why an item had no effect.
@@ -140,10 +146,11 @@ impl Post {
         }
     }
 
-    /// After a start: what the state still owes the chain. Vouchers follow when links open.
+    /// After a start: what the state still owes the chain, and payments begun. Vouchers and invoices follow when links open.
     pub(crate) fn repeat_outstanding(&mut self, state: &State) {
         for effect in outstanding(state) {
-            if matches!(effect, Effect::Chain { .. }) {
+            let is_paid = matches!(effect, Effect::Lightning(LightningEffect::Pay { .. }));
+            if is_paid || matches!(effect, Effect::Chain { .. }) {
                 self.carry_out(effect);
             }
         }
@@ -209,8 +216,8 @@ impl Post {
                 serial,
                 amount,
             } => self.order_voucher(peer, serial, amount),
-            // A chain side that is gone finds the request outstanding at the next start.
-            Effect::Chain { id, request } => drop(self.outside.chain.send((id, request))),
+            Effect::Chain { id, request } => self.demand(id, request),
+            Effect::Lightning(effect) => self.settle_over_lightning(effect),
         }
     }
 

@@ -58,6 +58,12 @@ impl Names {
                 chain_scale: definition.chain_scale,
             });
         }
+        if let Event::BitcoinAdded(definition, _) = event {
+            self.assets.push(AssetName {
+                code: definition.code.clone(),
+                chain_scale: forebay_pool::MILLISATOSHI_SCALE,
+            });
+        }
         if let Event::PeerAdded { name, asset, .. } = event {
             self.peers.push((name.clone(), *asset));
         }
@@ -126,6 +132,20 @@ impl Names {
                     format!("listed; its vault is {}", definition.vault),
                 )
             },
+            Event::BitcoinAdded(definition, _) => Said {
+                asset: Some(definition.code.clone()),
+                ..of_pool("bitcoin-added", "listed; its money is on Bitcoin".into())
+            },
+            Event::IndexRaised { asset, index } => {
+                let index = whole(Amount::new(*index), 27);
+                self.of_asset(
+                    "index-raised",
+                    *asset,
+                    format!("notes are worth {index} now"),
+                )
+            }
+            Event::Lightning(happened) => self.lightning(happened),
+            Event::BitcoinSaw(fact) => self.on_bitcoin(fact),
             Event::AssetSet(asset, policy) => {
                 let floor = policy.spread.floor_ppm.value();
                 let lent = policy.lent_max;
@@ -218,6 +238,9 @@ impl Names {
             }
             ChainRequest::PayExits { cohort, .. } => format!("pay exits from cohort {cohort}"),
             ChainRequest::Heartbeat { .. } => "show that the operator is there".into(),
+            ChainRequest::OpenLightning { amount: ours, .. } => {
+                format!("open a Lightning channel with {}", amount(ours))
+            }
             ChainRequest::StartClose { .. } => "announce the close".into(),
             ChainRequest::FinishNotice { kind, .. } => format!("finish the {}", notice(*kind)),
             ChainRequest::StartLower { ceiling, .. } => {
@@ -225,7 +248,9 @@ impl Names {
             }
         };
         let peer = match request {
-            ChainRequest::Open { peer, .. } => Some(*peer),
+            ChainRequest::Open { peer, .. } | ChainRequest::OpenLightning { peer, .. } => {
+                Some(*peer)
+            }
             ChainRequest::Raise { .. }
             | ChainRequest::Redeem { .. }
             | ChainRequest::RaiseIndex { .. }
@@ -381,7 +406,7 @@ impl Names {
         }
     }
 
-    fn of_peer(&self, kind: &'static str, peer: PeerId, text: String) -> Said {
+    pub(super) fn of_peer(&self, kind: &'static str, peer: PeerId, text: String) -> Said {
         let asset = self.peers.get(peer.0 as usize).map(|(_, asset)| *asset);
         Said {
             peer: self.peer(peer),
@@ -408,7 +433,7 @@ impl Names {
     }
 
     /// An amount of a peer's channel.
-    fn lane(&self, peer: PeerId, amount: Amount) -> String {
+    pub(super) fn lane(&self, peer: PeerId, amount: Amount) -> String {
         let known = self.peers.get(peer.0 as usize);
         known.map_or_else(
             || amount.to_string(),
@@ -425,7 +450,7 @@ impl Names {
     }
 }
 
-fn of_pool(kind: &'static str, text: String) -> Said {
+pub(super) fn of_pool(kind: &'static str, text: String) -> Said {
     Said {
         kind,
         peer: None,

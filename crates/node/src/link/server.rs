@@ -19,6 +19,7 @@ use super::frames::{LinkId, out_queue};
 use super::session::{Closed, Session};
 use super::speech::Speech;
 use crate::core::{CoreHandle, Figures, Input};
+use crate::lightning::Lightning;
 use crate::socket::{self, Socket};
 use crate::wall;
 use crate::witness::Heard;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) figures: Arc<Figures>,
     /// Where answers of peers that are witnesses go.
     pub(crate) heard: Heard,
+    /// Our Lightning node, if there is one.
+    pub(crate) lightning: Option<Arc<Lightning>>,
     next_link: AtomicU64,
 }
 
@@ -42,12 +45,14 @@ impl Shared {
         directory: Arc<Directory>,
         figures: Arc<Figures>,
         heard: Heard,
+        lightning: Option<Arc<Lightning>>,
     ) -> Self {
         Self {
             core,
             directory,
             figures,
             heard,
+            lightning,
             next_link: AtomicU64::new(0),
         }
     }

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use forebay_chain_evm::FastVerifier;
 use forebay_channel::{
-    Address, LaneId, PROTOCOL, PacketName, PeerMessage, RESUME_MAX, Signature, Terms, Verified,
-    Voucher,
+    Address, LaneId, LightningTerms, NodeId, PROTOCOL, PacketName, PeerMessage, RESUME_MAX,
+    Signature, Terms, Verified, Voucher,
 };
 use forebay_ilp::btp::{self, Entry, ErrorKind, RequestId};
-use forebay_pool::{Command, PeerKeys, State};
-use forebay_quantity::{Amount, ChannelSerial, PeerId};
+use forebay_pool::{Command, LightningAccount, PeerKeys, State};
+use forebay_quantity::{Amount, ChannelSerial, EffectId, PeerId};
 use tokio::sync::mpsc;
 
 use super::directory::PeerFacts;
 use super::frames::{OutFrames, WeakOut};
 use super::server::Shared;
 use crate::core::Input;
+use crate::lightning::Lightning;
 use crate::wall;
 
 /// Messages of one link that may wait for their answer.
@@ -128,7 +129,57 @@ impl Speaker {
             PeerMessage::Guard { .. } | PeerMessage::Guarded { .. } => {
                 Err("this message is for watchtowers and their principals".into())
             }
+            PeerMessage::LightningHello { node, proof } => {
+                self.lightning_hello(node, &proof).await.map(Some)
+            }
+            PeerMessage::LightningTerms(_) => Err("this message is for peers".into()),
+            PeerMessage::InvoiceAsked { settlement, amount } => {
+                let given = self
+                    .lightning()?
+                    .give_invoice(self.facts.peer, settlement, amount)
+                    .await;
+                let (invoice, refused) = match given {
+                    Ok(invoice) => (Some(invoice), None),
+                    Err(why) => (None, Some(why)),
+                };
+                Ok(Some(PeerMessage::InvoiceTold {
+                    settlement,
+                    invoice,
+                    refused,
+                }))
+            }
+            PeerMessage::InvoiceTold {
+                settlement,
+                invoice,
+                ..
+            } => {
+                let told =
+                    self.lightning()?
+                        .invoice_told(self.facts.peer, EffectId(settlement), invoice);
+                told.await.map(|()| None)
+            }
         }
+    }
+
+    fn lightning(&self) -> Result<&Lightning, String> {
+        let lightning = self.shared.lightning.as_deref();
+        lightning.ok_or_else(|| "this pool has no Lightning node".into())
+    }
+
+    /// Takes a peer's word for whose node settles for it, and answers with terms.
+    async fn lightning_hello(&self, node: NodeId, proof: &str) -> Result<PeerMessage, String> {
+        let lightning = self.lightning()?;
+        let peer = self.facts.peer;
+        lightning
+            .name_node(peer, &self.facts.address, node, proof)
+            .await?;
+        let face = lightning.face();
+        Ok(PeerMessage::LightningTerms(LightningTerms {
+            terms: self.terms().await?,
+            genesis: face.genesis,
+            node: face.node,
+            address: face.address.clone(),
+        }))
     }
 
     async fn hello(&self, keys: PeerKeys, proof: [u8; 64]) -> Result<PeerMessage, String> {
@@ -144,15 +195,18 @@ impl Speaker {
         .map_err(|fault| fault.to_string())?;
         let named = self.shared.core.command(Command::Keys { peer, keys }).await;
         named.map_err(|fault| fault.to_string())?;
+        self.terms().await.map(PeerMessage::Terms)
+    }
+
+    async fn terms(&self) -> Result<Terms, String> {
+        let peer = self.facts.peer;
         let terms = self
             .shared
             .core
             .query(move |state| terms(state, peer))
-            .await
-            .map_err(|fault| fault.to_string())?;
-        terms
-            .map(PeerMessage::Terms)
-            .ok_or_else(|| "this account is closed".into())
+            .await;
+        let terms = terms.map_err(|fault| fault.to_string())?;
+        terms.ok_or_else(|| "this account is closed".into())
     }
 
     async fn voucher(
@@ -286,6 +340,7 @@ pub(crate) fn terms(state: &State, peer: PeerId) -> Option<Terms> {
     let asset = &state.asset(account.asset)?.definition;
     let genesis = state.genesis()?;
     let channel = account.channel.as_ref();
+    let lightning = account.lightning.as_deref();
     let (owed_to_peer, owed_to_pool) = match state.balance(account.clearing) {
         forebay_ledger::Balance::Credit(owed) => (owed, Amount::ZERO),
         forebay_ledger::Balance::Debit(owed) => (Amount::ZERO, owed),
@@ -300,9 +355,13 @@ pub(crate) fn terms(state: &State, peer: PeerId) -> Option<Terms> {
         token: asset.token,
         pool_signer: genesis.pool_signer,
         serial: channel.map(|channel| channel.serial()),
-        open: channel.is_some_and(|channel| channel.is_live()),
+        open: channel.is_some_and(|channel| channel.is_live())
+            || lightning.is_some_and(LightningAccount::is_usable),
         held: held(state, peer),
-        signed: channel.map_or(Amount::ZERO, |channel| channel.outgoing.promised()),
+        signed: match lightning {
+            Some(account) => account.paid,
+            None => channel.map_or(Amount::ZERO, |channel| channel.outgoing.promised()),
+        },
         credit: account.policy.credit,
         packet_max: account.policy.packet_max,
         settle_threshold: account.policy.settle_threshold,
@@ -311,12 +370,16 @@ pub(crate) fn terms(state: &State, peer: PeerId) -> Option<Terms> {
     })
 }
 
-/// The highest voucher of a peer that the pool holds, cumulative.
+/// What a peer has paid over the account's life: the highest voucher that the pool holds, or all that came over Lightning.
 fn held(state: &State, peer: PeerId) -> Amount {
-    let channel = state
-        .peer(peer)
-        .and_then(|account| account.channel.as_ref());
-    channel.map_or(Amount::ZERO, |channel| channel.incoming.promised())
+    let Some(account) = state.peer(peer) else {
+        return Amount::ZERO;
+    };
+    match (&account.lightning, &account.channel) {
+        (Some(lightning), _) => lightning.received,
+        (None, Some(channel)) => channel.incoming.promised(),
+        (None, None) => Amount::ZERO,
+    }
 }
 
 /// Who signs on the lane that pays us.

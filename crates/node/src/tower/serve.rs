@@ -162,7 +162,11 @@ async fn begin(message: Option<PeerMessage>, principal: PrincipalId, desk: &Desk
             | PeerMessage::Held { .. }
             | PeerMessage::HeadKnown { .. }
             | PeerMessage::PacketsAsked { .. }
-            | PeerMessage::PacketsUnknown { .. },
+            | PeerMessage::PacketsUnknown { .. }
+            | PeerMessage::LightningHello { .. }
+            | PeerMessage::LightningTerms(_)
+            | PeerMessage::InvoiceAsked { .. }
+            | PeerMessage::InvoiceTold { .. },
         ) => Answering::Refused(
             "a watchtower guards vouchers and remembers heads, and no more".into(),
         ),

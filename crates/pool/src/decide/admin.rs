@@ -11,7 +11,8 @@ use crate::command::Admin;
 use crate::event::Event;
 use crate::rejection::Rejection;
 use crate::state::{
-    AssetDefinition, AssetPolicy, Genesis, PeerPolicy, Relation, RelationKind, State, bounds,
+    Asset, AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, MILLISATOSHI_SCALE,
+    PeerPolicy, Rail, Relation, RelationKind, State, bounds,
 };
 
 pub(super) fn instruct(
@@ -84,6 +85,7 @@ fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
     Ok(match admin {
         Admin::Found(_) => return Err(Rejection::AlreadyFounded),
         Admin::AddAsset(definition, policy) => add_asset(state, definition, policy)?,
+        Admin::AddBitcoin(definition, policy) => add_bitcoin(state, definition, policy)?,
         Admin::SetAsset(asset, policy) => {
             let asset = known_asset(*asset)?;
             sound_asset(policy)?;
@@ -184,14 +186,7 @@ fn add_asset(
     definition: &AssetDefinition,
     policy: &AssetPolicy,
 ) -> Result<Event, Rejection> {
-    room_for(state.assets.len(), bounds::ASSETS_MAX)?;
-    sound_asset(policy)?;
-    if definition.code.is_empty()
-        || definition.code.len() > bounds::NAME_MAX
-        || !definition.code.is_ascii()
-    {
-        return Err(Rejection::BadName);
-    }
+    may_list(state, &definition.code, policy)?;
     let steps = definition.chain_scale.checked_sub(definition.scale);
     if steps.is_none_or(|steps| steps > 18) || definition.scale > 18 {
         return Err(Rejection::BadPolicy(
@@ -205,8 +200,8 @@ fn add_asset(
     }
     let taken = state.assets.iter().any(|asset| {
         let known = &asset.definition;
-        known.code == definition.code
-            || (known.chain_id, known.vault) == (definition.chain_id, definition.vault)
+        asset.rail == Rail::Vault
+            && (known.chain_id, known.vault) == (definition.chain_id, definition.vault)
     });
     if taken {
         return Err(Rejection::AlreadyExists);
@@ -215,6 +210,40 @@ fn add_asset(
         Box::new(definition.clone()),
         Box::new(policy.clone()),
     ))
+}
+
+fn add_bitcoin(
+    state: &State,
+    definition: &BitcoinDefinition,
+    policy: &AssetPolicy,
+) -> Result<Event, Rejection> {
+    may_list(state, &definition.code, policy)?;
+    if definition.scale > MILLISATOSHI_SCALE {
+        return Err(Rejection::BadPolicy(
+            "the ledger's scale is at most 11, that of a millisatoshi",
+        ));
+    }
+    // One wallet and one node: two assets could not tell whose money is whose.
+    let taken = |asset: &Asset| matches!(asset.rail, Rail::Bitcoin { .. });
+    if state.assets.iter().any(taken) {
+        return Err(Rejection::AlreadyExists);
+    }
+    Ok(Event::BitcoinAdded(
+        Box::new(definition.clone()),
+        Box::new(policy.clone()),
+    ))
+}
+
+fn may_list(state: &State, code: &str, policy: &AssetPolicy) -> Result<(), Rejection> {
+    room_for(state.assets.len(), bounds::ASSETS_MAX)?;
+    sound_asset(policy)?;
+    if code.is_empty() || code.len() > bounds::NAME_MAX || !code.is_ascii() {
+        return Err(Rejection::BadName);
+    }
+    match state.asset_coded(code) {
+        Some(_) => Err(Rejection::AlreadyExists),
+        None => Ok(()),
+    }
 }
 
 fn sound_asset(policy: &AssetPolicy) -> Result<(), Rejection> {

@@ -285,16 +285,17 @@ fn secured(
     })
 }
 
-/// Our lane to the next hop guarantees all that it has earned, what is pending, and this; or we may owe it that much.
+/// Our lane or our Lightning channels to the next hop guarantee all that it has earned, what is pending, and this; or we may owe it that much.
 fn covered(state: &State, to: &Peer, amount_out: u64) -> Result<(), Rejection> {
     if amount_out == 0 {
         return Ok(());
     }
     let needed = Amount::from(amount_out);
     let asset = state.asset_of(to.asset);
-    let headroom = match &to.channel {
-        Some(channel) if channel.is_live() => asset.ledger_floor(channel.outgoing.headroom()),
-        Some(_) | None => Amount::ZERO,
+    let headroom = match (&to.channel, &to.lightning) {
+        (Some(channel), _) if channel.is_live() => asset.ledger_floor(channel.outgoing.headroom()),
+        (_, Some(account)) => asset.ledger_floor(account.outbound),
+        (Some(_) | None, None) => Amount::ZERO,
     };
     let owed = state
         .ledger

@@ -5,10 +5,12 @@ use forebay_channel::{ChannelPolicy, Phase, Step};
 use forebay_market::{DAY, Index, NoteRate, Notes, RAY, pay_note_rate, payable_to_exits};
 use forebay_quantity::{Amount, AssetId, Milliseconds, PeerId, Timestamp};
 
+use super::lightning;
 use crate::command::NoticeKind;
 use crate::effect::ChainRequest;
 use crate::event::Event;
-use crate::state::{Asset, Peer, State, bounds};
+use crate::lightning::LightningEvent;
+use crate::state::{Asset, Peer, Rail, State, bounds};
 
 /// An answer to a notice is handed to the chain this long before its deadline at the latest; it is asked for at once.
 const ANSWER_MARGIN: Milliseconds = Milliseconds(3_600_000);
@@ -16,6 +18,18 @@ const ANSWER_MARGIN: Milliseconds = Milliseconds(3_600_000);
 /// The next thing to do for one peer, if any.
 pub(crate) fn plan_peer(state: &State, now: Timestamp, id: PeerId) -> Option<Event> {
     let peer = state.peer_of(id);
+    if lightning::is_on(state, peer) {
+        let next = state.next_effect;
+        let due = lightning::due(state, now, peer).map(|amount| LightningEvent::SettlementBegun {
+            peer: id,
+            settlement: next,
+            amount,
+        });
+        return due.map(Event::Lightning).or_else(|| {
+            let request = lightning::opening(state, now, id, peer)?;
+            Some(Event::ChainDemanded { id: next, request })
+        });
+    }
     if let Some(event) = settle(state, id, peer) {
         return Some(event);
     }
@@ -37,16 +51,24 @@ pub(crate) fn plan_assets(state: &State, now: Timestamp) -> Option<Event> {
         return None;
     }
     let due = state.assets().filter(|(_, asset)| now >= asset.retry_at);
-    let mut requests = due.filter_map(|(id, asset)| {
-        heartbeat(now, id, asset)
+    let mut events = due.filter_map(|(id, asset)| match asset.rail {
+        Rail::Vault => heartbeat(now, id, asset)
             .or_else(|| exits(id, asset))
-            .or_else(|| index(state, now, id, asset))
+            .or_else(|| {
+                let index = index(state, now, asset)?;
+                Some(ChainRequest::RaiseIndex { asset: id, index })
+            })
+            .map(|request| Event::ChainDemanded {
+                id: state.next_effect,
+                request,
+            }),
+        // No contract keeps this index.
+        Rail::Bitcoin { .. } => {
+            let index = index(state, now, asset)?;
+            Some(Event::IndexRaised { asset: id, index })
+        }
     });
-    let request = requests.next()?;
-    Some(Event::ChainDemanded {
-        id: state.next_effect,
-        request,
-    })
+    events.next()
 }
 
 /// Pays by voucher what the peer has earned, once it passes the threshold (RFC 32).
@@ -251,7 +273,8 @@ fn allottable(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Amou
             | ChainRequest::StartClose { .. }
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. }
-            | ChainRequest::Heartbeat { .. } => Amount::ZERO,
+            | ChainRequest::Heartbeat { .. }
+            | ChainRequest::OpenLightning { .. } => Amount::ZERO,
         });
     let spoken = spoken.fold(Amount::ZERO, Amount::saturating_add);
     let free = asset
@@ -292,7 +315,7 @@ fn exits(id: AssetId, asset: &Asset) -> Option<ChainRequest> {
 }
 
 /// Pays notes their rate from fees that are released, then from shares, by raising the index within the vault's cap.
-fn index(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Option<ChainRequest> {
+fn index(state: &State, now: Timestamp, asset: &Asset) -> Option<u128> {
     let policy = &asset.policy;
     let elapsed = now.since(asset.vault.index_at);
     let idle = asset.index_demand.is_some() || asset.vault.units.is_zero() || policy.note_rate == 0;
@@ -318,8 +341,5 @@ fn index(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Option<Ch
             .index
             .raise_max_floor(asset.definition.index_rate_max, elapsed),
     );
-    (capped > notes.index).then_some(ChainRequest::RaiseIndex {
-        asset: id,
-        index: capped.value(),
-    })
+    (capped > notes.index).then_some(capped.value())
 }

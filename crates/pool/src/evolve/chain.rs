@@ -174,7 +174,7 @@ pub(super) fn saw(state: &mut State, asset: AssetId, at: FactAt, depth: Depth, f
     assert_covered(state, asset);
 }
 
-fn note_deposited(
+pub(super) fn note_deposited(
     state: &mut State,
     asset: AssetId,
     owner: Address,
@@ -244,7 +244,7 @@ fn exit_paid(state: &mut State, asset: AssetId, cohort: u64, units: Amount, amou
     }
 }
 
-fn index_raised(state: &mut State, asset: AssetId, index: u128) {
+pub(super) fn index_raised(state: &mut State, asset: AssetId, index: u128) {
     let before = state.asset_of(asset).note_claims();
     let now = state.now;
     let mirror = state.asset_mut(asset);
@@ -560,7 +560,7 @@ fn bear_loss(state: &mut State, asset: AssetId, credit: AccountId, loss: Amount)
 }
 
 /// What was paid ahead is never more than what we owe.
-fn clamp_prepaid(state: &mut State, id: PeerId) {
+pub(super) fn clamp_prepaid(state: &mut State, id: PeerId) {
     let owed = match state.balance(state.peer_of(id).clearing) {
         Balance::Credit(owed) => owed,
         Balance::Debit(_) => Amount::ZERO,
@@ -614,14 +614,14 @@ fn on_lane_out(state: &mut State, serial: ChannelSerial, change: impl FnOnce(&mu
     vault.chain_allotted = sum(vault.chain_allotted, after).saturating_sub(before);
 }
 
-fn grow_vault(state: &mut State, asset: AssetId, amount: Amount) -> Amount {
+pub(super) fn grow_vault(state: &mut State, asset: AssetId, amount: Amount) -> Amount {
     let before = state.asset_of(asset).vault.chain_total;
     let after = sum(before, amount);
     state.asset_mut(asset).vault.chain_total = after;
     ledger_delta(state, asset, before, after)
 }
 
-fn shrink_vault(state: &mut State, asset: AssetId, amount: Amount) -> Amount {
+pub(super) fn shrink_vault(state: &mut State, asset: AssetId, amount: Amount) -> Amount {
     let before = state.asset_of(asset).vault.chain_total;
     let after = before
         .checked_sub(amount)
@@ -655,7 +655,7 @@ fn ledger_delta(state: &State, asset: AssetId, from: Amount, to: Amount) -> Amou
         .saturating_sub(asset.ledger_floor(from))
 }
 
-fn sum(a: Amount, b: Amount) -> Amount {
+pub(super) fn sum(a: Amount, b: Amount) -> Amount {
     a.checked_add(b)
         .expect("a chain's amounts fit 128 bits together")
 }

@@ -9,6 +9,7 @@ use forebay_channel::Address;
 use forebay_market::{FeeRelease, Guards, Price, SourceReport, SpreadPolicy, Volatility};
 use forebay_quantity::{AccountId, Amount, Bps, EffectId, Timestamp};
 
+use super::Rail;
 use crate::command::FactAt;
 
 /// What an asset is; never changes.
@@ -183,8 +184,10 @@ pub struct AssetAccounts {
 /// A listed asset.
 #[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
 pub struct Asset {
-    /// What it is.
+    /// What it is; on Bitcoin without chain id, vault and token.
     pub definition: AssetDefinition,
+    /// Where its money is.
+    pub rail: Rail,
     /// How it is quoted.
     pub policy: AssetPolicy,
     /// Its accounts.
@@ -217,13 +220,14 @@ const CHAIN_CLOCK_LAG_MS: u64 = 60_000;
 
 impl Asset {
     pub(crate) fn new(
-        definition: AssetDefinition,
+        (definition, rail): (AssetDefinition, Rail),
         policy: AssetPolicy,
         accounts: AssetAccounts,
         now: Timestamp,
     ) -> Self {
         Self {
             definition,
+            rail,
             policy,
             accounts,
             rules: VaultRules::default(),

@@ -24,5 +24,13 @@ pub const COHORTS_MAX: usize = 4_096;
 pub const EXPIRED_PER_TICK_MAX: usize = 4_096;
 /// The longest that a packet may be held, in milliseconds: the expiry wheel's horizon, less a bucket.
 pub const HOLD_MAX_MS: u64 = 60_000;
+/// Invoices of one peer that may still be paid, and about as many that were: the lowest numbers are forgotten first.
+pub const INVOICES_MAX: usize = 1 << 10;
+/// An invoice is remembered this long after it expired, in milliseconds: longer than any HTLC that pays it can be on its way.
+pub const INVOICE_KEPT_MS: u64 = 7 * 86_400_000;
+/// Deposits on Bitcoin, each remembered for ever: 36 bytes each.
+pub const DEPOSITS_MAX: usize = 1 << 20;
+/// Payment hashes remembered, so that none is used twice: months of settlements.
+pub const HASHES_REMEMBERED_MAX: usize = 1 << 16;
 /// Fulfilled packets remembered of each peer, in case it reconnects: more than its link should have in flight.
 pub const ANSWERS_MAX: usize = 1 << 13;

@@ -5,6 +5,7 @@ pub mod bounds;
 
 mod asset;
 mod index;
+mod lightning;
 mod packet;
 mod peer;
 mod route;
@@ -14,7 +15,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use forebay_channel::{Address, UNHEARD_MAX, is_heard};
+use forebay_channel::{Address, NodeId, UNHEARD_MAX, is_heard};
 use forebay_ledger::{Balance, Ledger};
 use forebay_market::Rate;
 use forebay_quantity::{
@@ -27,6 +28,10 @@ pub use asset::{
     VaultRules,
 };
 use index::Index;
+pub use lightning::{
+    BitcoinDefinition, GivenInvoice, LightningAccount, MILLISATOSHI_SCALE, Rail, Settlement,
+};
+pub(crate) use lightning::{OnBitcoin, PaymentHashes};
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
@@ -79,6 +84,8 @@ pub struct State {
     /// Instructions taken, each with the digest of what was instructed.
     pub(crate) commands: BTreeMap<CommandId, Hash32>,
     pub(crate) commands_in_order: VecDeque<CommandId>,
+    pub(crate) hashes: PaymentHashes,
+    pub(crate) on_bitcoin: OnBitcoin,
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
     pub(crate) requests: LookupMap<(u32, u32), PacketId>,
@@ -107,6 +114,8 @@ impl Default for State {
             next_effect: EffectId(1),
             commands: BTreeMap::new(),
             commands_in_order: VecDeque::new(),
+            hashes: PaymentHashes::default(),
+            on_bitcoin: OnBitcoin::default(),
             requests: LookupMap::default(),
             heard: BTreeMap::new(),
             index: Index::default(),
@@ -210,6 +219,25 @@ impl State {
     /// The peer on a channel.
     pub fn channel_peer(&self, serial: ChannelSerial) -> Option<PeerId> {
         self.serials.get(&serial).copied()
+    }
+
+    /// The asset on Bitcoin; there is one at most.
+    pub fn asset_on_bitcoin(&self) -> Option<AssetId> {
+        let mut on = self.assets();
+        on.find(|(_, asset)| matches!(asset.rail, Rail::Bitcoin { .. }))
+            .map(|(id, _)| id)
+    }
+
+    /// Whether a settlement is under way that is paid under this hash.
+    pub fn is_paying(&self, hash: Hash32) -> bool {
+        self.hashes.paying.contains_key(&hash)
+    }
+
+    /// The peer for which a Lightning node settles.
+    pub fn peer_at(&self, node: NodeId) -> Option<PeerId> {
+        let mut live = self.peers().filter(|(_, peer)| !peer.removed);
+        live.find(|(_, peer)| peer.lightning.as_deref().and_then(|own| own.node) == Some(node))
+            .map(|(id, _)| id)
     }
 
     /// An account's net balance.

@@ -8,6 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_channel::{Channel, PeerKeys, Signature};
 use forebay_quantity::{AccountId, Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
 
+use super::LightningAccount;
 use crate::effect::Effect;
 
 /// Limits and thresholds of an account, in its ledger units.
@@ -128,6 +129,8 @@ pub struct Peer {
     pub(crate) answers: VecDeque<(u32, [u8; 32])>,
     /// What it is to us.
     pub relation: Relation,
+    /// How it settles over Lightning, if it does.
+    pub lightning: Option<Box<LightningAccount>>,
 }
 
 impl Peer {

@@ -48,7 +48,7 @@ impl Auditor {
             } => {
                 self.released.preimages.insert((*peer, *request), *preimage);
             }
-            Effect::Forward { .. } | Effect::RelayReject { .. } => {}
+            Effect::Forward { .. } | Effect::RelayReject { .. } | Effect::Lightning(_) => {}
         }
     }
 
@@ -119,7 +119,8 @@ impl Auditor {
             | ChainRequest::StartClose { .. }
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. }
-            | ChainRequest::Heartbeat { .. } => {}
+            | ChainRequest::Heartbeat { .. }
+            | ChainRequest::OpenLightning { .. } => {}
         }
     }
 

@@ -142,6 +142,8 @@ impl World {
                 serial: serial.0,
                 amount: amount.value(),
             }),
+            // This world has vaults only.
+            Effect::Lightning(_) => {}
         }
     }
 

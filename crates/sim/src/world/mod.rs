@@ -475,7 +475,11 @@ impl World {
                     self.counts.add("act", "expired");
                 }
             }
-            Command::Keys { .. } | Command::Outcome { .. } | Command::VaultRules { .. } => {}
+            Command::Keys { .. }
+            | Command::Outcome { .. }
+            | Command::VaultRules { .. }
+            | Command::Lightning(_)
+            | Command::Bitcoin(_) => {}
         }
     }
 

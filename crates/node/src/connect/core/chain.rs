@@ -4,7 +4,7 @@ use forebay_channel::vault::{Head, SignedVoucher, VaultFact, VaultObservation, V
 use forebay_channel::{ChannelPolicy, Finality, LaneId, Phase, Signature, Step, Voucher};
 use forebay_quantity::{Amount, EffectId, Timestamp};
 
-use super::{Core, Effect};
+use super::{Core, Effect, Rail, VaultRail};
 use crate::connect::event::Event;
 use crate::connect::state::is_notice;
 
@@ -65,10 +65,21 @@ impl Core {
                 .channel
                 .as_ref()
                 .is_none_or(|channel| channel.phase() == Phase::Closed);
-            return free && peer_signer == self.policy.signer && peer_payout == self.policy.payout;
+            return free
+                && self
+                    .vault_rail()
+                    .is_some_and(|rail| peer_signer == rail.signer && peer_payout == rail.payout);
         }
         let ours = self.state.channel.as_ref().map(|channel| channel.serial());
         ours.is_some() && fact.serial() == ours
+    }
+
+    /// What we want of the vault, if the account settles by vouchers.
+    pub(super) fn vault_rail(&self) -> Option<&VaultRail> {
+        match &self.policy.rail {
+            Rail::Vault(rail) => Some(rail),
+            Rail::Lightning(_) => None,
+        }
     }
 
     pub(super) fn act_on_chain(&mut self, now: Timestamp) {
@@ -76,10 +87,10 @@ impl Core {
             return;
         }
         self.deposit();
-        let Some(channel) = &self.state.channel else {
+        let (Some(channel), Some(rail)) = (&self.state.channel, self.vault_rail()) else {
             return;
         };
-        match channel.next_step(self.chain_now, &self.policy.channel) {
+        match channel.next_step(self.chain_now, &rail.channel) {
             Step::Nothing | Step::Wait { .. } => {}
             Step::Redeem { amount, .. } => self.redeem(amount),
             Step::FinishLowering => {
@@ -94,26 +105,27 @@ impl Core {
     }
 
     pub(super) fn deposit(&mut self) {
-        let Some(serial) = self.live_serial() else {
+        let (Some(serial), Some(rail)) = (self.live_serial(), self.vault_rail()) else {
             return;
         };
-        let amount = self.policy.deposit.saturating_sub(self.state.deposit_asked);
+        let peer_payout = rail.payout;
+        let amount = rail.deposit.saturating_sub(self.state.deposit_asked);
         if !amount.is_zero() {
             self.demand(VaultRequest::Deposit {
                 serial,
                 amount,
-                peer_payout: self.policy.payout,
+                peer_payout,
             });
         }
     }
 
     pub(super) fn redeem_now(&mut self) {
-        let Some(channel) = &self.state.channel else {
+        let (Some(channel), Some(rail)) = (&self.state.channel, self.vault_rail()) else {
             return;
         };
         let everything = ChannelPolicy {
-            redeem_threshold: self.policy.channel.claim_min.max(Amount::new(1)),
-            ..self.policy.channel
+            redeem_threshold: rail.channel.claim_min.max(Amount::new(1)),
+            ..rail.channel
         };
         if let Step::Redeem { amount, .. } = channel.next_step(self.chain_now, &everything) {
             self.redeem(amount);

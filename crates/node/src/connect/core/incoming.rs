@@ -1,7 +1,7 @@
 //! Packets from the pool to our software, and the vouchers that pay for them.
 
 use forebay_channel::{
-    LaneId, PacketName, PeerMessage, Phase, Signature, UNHEARD_MAX, Verified, Voucher,
+    Domain, LaneId, PacketName, PeerMessage, Phase, Signature, UNHEARD_MAX, Verified, Voucher,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, PacketId, Timestamp};
@@ -113,7 +113,7 @@ impl Core {
         if view.amount > 0 && exposed.is_none_or(|exposed| exposed > self.policy.credit_to_pool) {
             return Some((
                 ErrorCode::T04InsufficientLiquidity,
-                "the pool has not secured this: pay by voucher first",
+                "the pool has not secured this: it must pay first",
             ));
         }
         None
@@ -122,9 +122,10 @@ impl Core {
     /// Whether a voucher of the pool can still be redeemed before any close, announced or not heard of yet.
     pub(super) fn may_take(&self, now: Timestamp) -> bool {
         let now = now.max(self.chain_now);
-        self.state.channel.as_ref().is_some_and(|channel| {
-            channel.may_take(now, self.chain_now, UNHEARD_MAX, &self.policy.channel)
-        })
+        let (Some(channel), Some(rail)) = (&self.state.channel, self.vault_rail()) else {
+            return false;
+        };
+        channel.may_take(now, self.chain_now, UNHEARD_MAX, &rail.channel)
     }
 
     pub(super) fn software_fulfill(
@@ -195,11 +196,9 @@ impl Core {
         amount: Amount,
         signature: [u8; 64],
     ) -> Result<(), String> {
-        let channel = self
-            .state
-            .channel
-            .as_ref()
-            .ok_or("no channel is open at finality depth")?;
+        let (Some(channel), Some(rail)) = (&self.state.channel, self.vault_rail()) else {
+            return Err("no channel is open at finality depth".into());
+        };
         if channel.serial() == serial && amount == channel.incoming.promised() {
             return Ok(());
         }
@@ -209,7 +208,7 @@ impl Core {
             amount,
         };
         let signed = Verified::verify(
-            &self.domain,
+            &Domain::new(rail.chain_id, rail.vault),
             voucher,
             Signature::new(signature),
             channel.payer(),

@@ -1,10 +1,10 @@
 //! The link to the pool: what is agreed on it, and what is said again after it broke.
 
-use forebay_channel::{PeerKeys, PeerMessage, RESUME_MAX, Terms};
+use forebay_channel::{PeerKeys, PeerMessage, RESUME_MAX, Terms, node_claim};
 use forebay_ilp::{ErrorCode, FulfillView};
 use forebay_quantity::{Amount, ChannelSerial, Timestamp};
 
-use super::{Core, Effect, Policy};
+use super::{Core, Effect, LightningEffect, Rail};
 use crate::connect::event::Event;
 use crate::connect::reply::{fulfill, reject};
 
@@ -23,9 +23,15 @@ impl Core {
     }
 
     pub(super) fn say_hello(&mut self) {
-        let Policy { signer, payout, .. } = self.policy;
-        self.effects
-            .push(Effect::SayHello(PeerKeys { signer, payout }));
+        self.effects.push(match &self.policy.rail {
+            Rail::Vault(rail) => Effect::SayHello(PeerKeys {
+                signer: rail.signer,
+                payout: rail.payout,
+            }),
+            Rail::Lightning(rail) => Effect::Lightning(LightningEffect::SayHello {
+                claim: node_claim(&rail.account, rail.pool_node),
+            }),
+        });
     }
 
     pub(super) fn pool_went(&mut self) {
@@ -56,9 +62,20 @@ impl Core {
             } => self.voucher_held(now, serial, secured, refused),
             PeerMessage::Resumed { fulfilled, pending } => self.resumed(now, &fulfilled, &pending),
             PeerMessage::PacketsAsked { packets } => self.packets_asked(now, &packets),
+            PeerMessage::LightningTerms(terms) => self.take_lightning_terms(now, &terms),
+            PeerMessage::InvoiceAsked { settlement, amount } => {
+                self.invoice_asked(now, settlement, amount)
+            }
+            // One that names an invoice is read outside, and comes as a command of its own.
+            PeerMessage::InvoiceTold {
+                settlement,
+                refused,
+                ..
+            } => self.invoice_refused(now, settlement, refused.as_deref().unwrap_or("no reason")),
             PeerMessage::Hello { .. }
             | PeerMessage::Resume { .. }
-            | PeerMessage::PacketsUnknown { .. } => {
+            | PeerMessage::PacketsUnknown { .. }
+            | PeerMessage::LightningHello { .. } => {
                 self.alarm("the pool sent what only a peer says")
             }
             PeerMessage::Guard { .. }
@@ -77,14 +94,19 @@ impl Core {
             self.agreed = false;
             return self.alarm(objection);
         }
-        let first = !self.agreed;
-        self.agreed = true;
-        self.credit = terms.credit;
         let live = self
             .live_serial()
             .is_some_and(|serial| terms.serial == Some(serial));
         self.held = if live { terms.held } else { Amount::ZERO };
-        let named = lasting(&terms);
+        self.agree(now, &terms, live);
+    }
+
+    /// Goes by terms that nothing speaks against.
+    pub(super) fn agree(&mut self, now: Timestamp, terms: &Terms, live: bool) {
+        let first = !self.agreed;
+        self.agreed = true;
+        self.credit = terms.credit;
+        let named = lasting(terms);
         if self.state.terms.as_ref() != Some(&named) {
             self.record(Event::TermsNamed(Box::new(named)));
         }
@@ -113,6 +135,7 @@ impl Core {
 
     /// Says again, on a new link, what may have been lost with the old one.
     pub(super) fn greet(&mut self, now: Timestamp) {
+        self.ask_invoice(now);
         if let Some(channel) = self
             .state
             .channel
@@ -150,9 +173,13 @@ impl Core {
 
     /// Why these terms are not for us, in words.
     pub(super) fn objection(&self, terms: &Terms) -> Option<String> {
-        let Policy {
-            chain_id, vault, ..
-        } = self.policy;
+        let Rail::Vault(rail) = &self.policy.rail else {
+            return Some(
+                "the pool settles this account by vouchers, the configuration says over Lightning"
+                    .into(),
+            );
+        };
+        let (chain_id, vault) = (rail.chain_id, rail.vault);
         if terms.chain_id != chain_id {
             return Some(format!(
                 "the pool settles on chain {}, the configuration says {chain_id}",
@@ -173,7 +200,7 @@ impl Core {
         if terms.chain_scale < terms.asset_scale || terms.chain_scale > 38 {
             return Some("the pool's chain scale is below its asset scale, or above 38".into());
         }
-        let scales = (self.policy.asset_scale, self.policy.chain_scale);
+        let scales = (self.policy.asset_scale, rail.chain_scale);
         if (terms.asset_scale, terms.chain_scale) != scales {
             return Some(format!(
                 "the pool counts packets in {} decimal places and vouchers in {}; the configuration says {} and the vault's \

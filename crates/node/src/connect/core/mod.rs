@@ -5,6 +5,7 @@
 
 mod chain;
 mod incoming;
+mod lightning;
 mod link;
 mod outgoing;
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forebay_channel::vault::{VaultObservation, VaultRequest};
 use forebay_channel::{
-    Address, ChannelPolicy, Domain, GuardedLane, LaneId, PacketName, PeerKeys, PeerMessage, Phase,
+    Address, ChannelPolicy, GuardedLane, LaneId, NodeId, PacketName, PeerKeys, PeerMessage, Phase,
     RESUME_MAX,
 };
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
@@ -21,6 +22,8 @@ use forebay_quantity::{Amount, ChannelSerial, EffectId, Timestamp};
 use super::event::Event;
 use super::reply::reject;
 use super::state::State;
+
+pub use lightning::{LightningCommand, LightningEffect};
 
 /// Packets in flight each way: what one resume can ask for.
 const IN_FLIGHT_MAX: usize = RESUME_MAX;
@@ -36,6 +39,28 @@ const SAY_AGAIN_MS: u64 = 2_000;
 /// What the peer wants, from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
+    /// How the account is settled.
+    pub rail: Rail,
+    /// Decimal places of packet amounts that the pool must name.
+    pub asset_scale: u8,
+    /// What the pool may owe us unsecured, fulfilled and pending, in packet units.
+    pub credit_to_pool: Amount,
+    /// How far ahead of our packets we pay, in packet units.
+    pub prepay: Amount,
+}
+
+/// How an account is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rail {
+    /// By vouchers on a channel of a vault.
+    Vault(VaultRail),
+    /// By Lightning payments.
+    Lightning(LightningRail),
+}
+
+/// What the peer wants of an account that settles by vouchers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultRail {
     /// Signs our vouchers.
     pub signer: Address,
     /// Is paid by the pool's vouchers.
@@ -44,18 +69,25 @@ pub struct Policy {
     pub chain_id: u64,
     /// The vault that the pool must name.
     pub vault: Address,
-    /// Decimal places of packet amounts that the pool must name.
-    pub asset_scale: u8,
     /// Decimal places of the vault's token, as the chain says.
     pub chain_scale: u8,
-    /// What the pool may owe us unsecured, fulfilled and pending, in packet units.
-    pub credit_to_pool: Amount,
-    /// How far ahead of our packets we pay, in packet units.
-    pub prepay: Amount,
     /// What we deposit once the channel is open, in the chain's base units; zero for an account that only receives.
     pub deposit: Amount,
     /// When the pool's vouchers are redeemed.
     pub channel: ChannelPolicy,
+}
+
+/// What the peer wants of an account that settles over Lightning. Its chain units are millisatoshi.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LightningRail {
+    /// Our ILP address, which the pool must name.
+    pub account: String,
+    /// Hash of the first block of the chain that the pool must name.
+    pub genesis: [u8; 32],
+    /// The pool's Lightning node: it must name it, and it alone is paid.
+    pub pool_node: NodeId,
+    /// The value of the channel that we open to that node, in satoshi; zero to open none.
+    pub channel_sat: u64,
 }
 
 /// What happened outside.
@@ -85,6 +117,8 @@ pub enum Command<'a> {
     PoolSays(PeerMessage),
     /// The vault reported.
     Chain(VaultObservation),
+    /// The Lightning node reported, or an invoice of the pool was read.
+    Lightning(LightningCommand),
     /// The outcome of a transaction.
     Outcome(EffectId, bool),
     /// Redeem whatever can be redeemed, whatever the threshold.
@@ -114,6 +148,8 @@ pub enum Effect {
     Say(PeerMessage),
     /// Carry out a transaction, once.
     Transact(EffectId, VaultRequest),
+    /// Do something on Lightning.
+    Lightning(LightningEffect),
     /// Tell the operator.
     Alarm(String),
 }
@@ -130,7 +166,6 @@ struct Waiting {
 /// The peer's side.
 pub struct Core {
     policy: Policy,
-    domain: Domain,
     state: State,
     pool_up: bool,
     software_up: bool,
@@ -138,7 +173,7 @@ pub struct Core {
     agreed: bool,
     /// The channel of which the pool was told on this link what we hold.
     told_held: Option<ChannelSerial>,
-    /// What the pool says it holds of ours, cumulative, in the chain's base units.
+    /// What the pool says it holds of ours, or was paid by us over Lightning; cumulative, in the chain's base units.
     held: Amount,
     credit: Amount,
     waiting: VecDeque<Waiting>,
@@ -152,6 +187,8 @@ pub struct Core {
     retry_at: Timestamp,
     /// The chain's clock.
     chain_now: Timestamp,
+    /// What passes on Lightning and is in no journal.
+    passing: lightning::Passing,
     events: Vec<Event>,
     effects: Vec<Effect>,
 }
@@ -161,7 +198,6 @@ impl Core {
     #[must_use]
     pub fn new(policy: Policy, state: State) -> Self {
         Self {
-            domain: Domain::new(policy.chain_id, policy.vault),
             policy,
             state,
             pool_up: false,
@@ -178,6 +214,7 @@ impl Core {
             said_at: Timestamp(0),
             retry_at: Timestamp(0),
             chain_now: Timestamp(0),
+            passing: lightning::Passing::default(),
             events: Vec::new(),
             effects: Vec::new(),
         }
@@ -195,24 +232,39 @@ impl Core {
         self.agreed
     }
 
-    /// Transactions that were asked for and whose outcome is unknown, to be asked for again after a restart.
+    /// What was asked for and whose outcome is unknown, to be asked for again after a restart.
     pub fn outstanding(&self) -> impl Iterator<Item = Effect> + '_ {
-        self.state
-            .demands
-            .iter()
+        let demands = self.state.demands.iter();
+        demands
             .map(|(id, request)| Effect::Transact(*id, request.clone()))
+            .chain(self.outstanding_on_lightning())
+    }
+
+    /// How many transactions wait for their outcome.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.state.demands.len()
+    }
+
+    /// Whether no transaction waits for its outcome. A Lightning payment under way is safe without us.
+    #[must_use]
+    pub fn may_end(&self) -> bool {
+        self.transactions() == 0
     }
 
     /// The pool's best voucher, while it may be redeemed: its lane, amount and signature.
     #[must_use]
     pub fn held(&self) -> BTreeMap<GuardedLane, (Amount, [u8; 64])> {
+        let Rail::Vault(rail) = &self.policy.rail else {
+            return BTreeMap::new();
+        };
         let channel = self.state.channel.as_ref();
         let channel = channel.filter(|channel| channel.phase() != Phase::Closed);
         let held = channel.filter(|channel| !channel.incoming.promised().is_zero());
         let guarded = held.map(|channel| {
             let lane = GuardedLane {
-                chain_id: self.policy.chain_id,
-                vault: self.policy.vault,
+                chain_id: rail.chain_id,
+                vault: rail.vault,
                 serial: channel.serial(),
                 lane: LaneId::Pool,
             };
@@ -253,6 +305,7 @@ impl Core {
             Command::PoolReject(request, packet) => self.sent_failed(request, packet.to_vec()),
             Command::PoolSays(message) => self.pool_says(now, message),
             Command::Chain(observation) => self.observe(observation),
+            Command::Lightning(command) => self.lightning(now, command),
             Command::Outcome(id, succeeded) => self.outcome(now, id, succeeded),
             Command::RedeemNow => self.redeem_now(),
             Command::SettleReorg => self.settle_reorg(),
@@ -260,6 +313,7 @@ impl Core {
         }
         self.pay_ahead(now);
         self.act_on_chain(now);
+        self.open_channel(now);
         events.append(&mut self.events);
         effects.append(&mut self.effects);
     }
@@ -305,6 +359,7 @@ impl Core {
 
     /// Says again what the pool should have confirmed by now: it may have seen our deposit final a moment after us.
     fn say_again(&mut self, now: Timestamp) {
+        self.ask_invoice_again(now);
         let Some(serial) = self.live_serial() else {
             return;
         };

@@ -3,7 +3,7 @@
 use forebay_ilp::{ErrorCode, FulfillView, PrepareView};
 use forebay_quantity::{Amount, ChannelSerial, Timestamp};
 
-use super::{Core, Effect, IN_FLIGHT_MAX, Waiting};
+use super::{Core, Effect, IN_FLIGHT_MAX, Rail, Waiting};
 use crate::connect::event::Event;
 use crate::connect::reply::reject;
 
@@ -53,7 +53,14 @@ impl Core {
             return self.forward(waiting);
         }
         if !self.can_cover(view.amount) {
-            let text = "the deposit at the pool is used up: add to it, or wait until it pays back";
+            let text = match &self.policy.rail {
+                Rail::Vault(_) => {
+                    "the deposit at the pool is used up: add to it, or wait until it pays back"
+                }
+                Rail::Lightning(_) => {
+                    "the channels carry no more to the pool: open one, or wait until it pays back"
+                }
+            };
             return self.refuse_software(
                 software_request,
                 ErrorCode::T04InsufficientLiquidity,
@@ -91,8 +98,11 @@ impl Core {
             .is_some_and(|needed| needed <= usable)
     }
 
-    /// Up to where we may sign: nothing unless the channel is live.
+    /// Up to where we may sign or can pay: nothing unless the channel is live.
     pub(super) fn usable_ceiling(&self) -> Amount {
+        if let Rail::Lightning(_) = self.policy.rail {
+            return self.payable();
+        }
         let live = self
             .state
             .channel
@@ -219,8 +229,15 @@ impl Core {
         }
     }
 
-    /// Signs ahead: as soon as less than half of `prepay` is left, up to the whole of it, never above the ceiling.
+    /// Pays ahead: as soon as less than half of `prepay` is left, up to the whole of it, never above what is there.
     pub(super) fn pay_ahead(&mut self, now: Timestamp) {
+        match self.policy.rail {
+            Rail::Vault(_) => self.sign_ahead(now),
+            Rail::Lightning(_) => self.settle_ahead(now),
+        }
+    }
+
+    fn sign_ahead(&mut self, now: Timestamp) {
         if !self.agreed
             || self.live_serial() != self.state.terms.as_ref().and_then(|terms| terms.serial)
         {
@@ -234,6 +251,22 @@ impl Core {
         else {
             return;
         };
+        let Some((low, full)) = self.ahead() else {
+            return;
+        };
+        let signed = channel.outgoing.promised();
+        let target = full.min(channel.outgoing.usable_ceiling());
+        if signed >= low || channel.outgoing.may_sign(target).is_err() {
+            return;
+        }
+        let serial = channel.serial();
+        self.record(Event::VoucherSigned { amount: target });
+        self.said_at = now;
+        self.effects.push(Effect::SignVoucher(serial, target));
+    }
+
+    /// Below the first of these, what we paid must grow to the second: cumulative, in the chain's base units.
+    pub(super) fn ahead(&self) -> Option<(Amount, Amount)> {
         let factor = self.state.factor();
         let waiting: u64 = self
             .waiting
@@ -246,20 +279,10 @@ impl Core {
             .saturating_add(self.state.sent_pending)
             .saturating_add(Amount::from(waiting));
         let half = Amount::new(self.policy.prepay.value() / 2);
-        let (Some(low), Some(full)) = (
-            used.saturating_add(half).checked_mul(factor),
-            used.saturating_add(self.policy.prepay).checked_mul(factor),
-        ) else {
-            return;
-        };
-        let signed = channel.outgoing.promised();
-        let target = full.min(channel.outgoing.usable_ceiling());
-        if signed >= low || channel.outgoing.may_sign(target).is_err() {
-            return;
-        }
-        let serial = channel.serial();
-        self.record(Event::VoucherSigned { amount: target });
-        self.said_at = now;
-        self.effects.push(Effect::SignVoucher(serial, target));
+        Some((
+            used.saturating_add(half).checked_mul(factor)?,
+            used.saturating_add(self.policy.prepay)
+                .checked_mul(factor)?,
+        ))
     }
 }

@@ -3,7 +3,7 @@
 use forebay_channel::PeerMessage;
 use forebay_ilp::Dialect;
 use forebay_ilp::btp::{self, RequestId};
-use forebay_pool::{Command, State};
+use forebay_pool::{Command, LightningCommand, State};
 use forebay_quantity::{Amount, ChannelSerial, PeerId};
 
 use super::routes::RouteRequests;
@@ -139,13 +139,7 @@ impl Post {
             }
             Command::Admin(_, forebay_pool::Admin::SetPeer(peer, _)) => Some(*peer),
             Command::Keys { peer, .. } => {
-                if let Some(Some(side)) = self.links.get_mut(peer.0 as usize) {
-                    side.speaks = true;
-                    if !std::mem::replace(&mut side.is_asked, true) {
-                        self.ask_due.insert(*peer);
-                    }
-                }
-                self.return_fulfills(*peer);
+                self.came(*peer);
                 Some(*peer)
             }
             Command::Admin(..)
@@ -156,7 +150,9 @@ impl Post {
             | Command::Outcome { .. }
             | Command::Price { .. }
             | Command::Tick
-            | Command::VaultRules { .. } => None,
+            | Command::VaultRules { .. }
+            | Command::Bitcoin(_) => None,
+            Command::Lightning(command) => self.lightning_may_change(state, command),
         };
         self.terms_due.extend(peer);
     }
@@ -165,7 +161,8 @@ impl Post {
     pub(crate) fn send_terms(&mut self, state: &State) {
         for peer in std::mem::take(&mut self.terms_due) {
             if let Some(terms) = terms(state, peer) {
-                self.say(peer, &PeerMessage::Terms(terms));
+                let message = self.terms_message(state, peer, terms);
+                self.say(peer, &message);
             }
         }
     }
@@ -180,5 +177,41 @@ impl Post {
         let message = message.encode();
         side.frames
             .push(|out| crate::link::encode_message(out, request, &message));
+    }
+
+    /// Whose terms a settlement over Lightning changed.
+    fn lightning_may_change(
+        &mut self,
+        state: &State,
+        command: &LightningCommand,
+    ) -> Option<PeerId> {
+        match *command {
+            LightningCommand::NodeNamed { peer, .. } => {
+                self.came(peer);
+                self.lightning_came(state, peer);
+                // The hello is answered by them.
+                None
+            }
+            LightningCommand::Received { peer, .. } | LightningCommand::Capacity { peer, .. } => {
+                Some(peer)
+            }
+            LightningCommand::InvoiceAsked { .. }
+            | LightningCommand::InvoiceTold { .. }
+            | LightningCommand::InvoiceRefused { .. }
+            | LightningCommand::Sent { .. }
+            | LightningCommand::Failed { .. }
+            | LightningCommand::Funded { .. } => None,
+        }
+    }
+
+    /// A peer that has said hello speaks the sub-protocol.
+    fn came(&mut self, peer: PeerId) {
+        if let Some(Some(side)) = self.links.get_mut(peer.0 as usize) {
+            side.speaks = true;
+            if !std::mem::replace(&mut side.is_asked, true) {
+                self.ask_due.insert(peer);
+            }
+        }
+        self.return_fulfills(peer);
     }
 }

@@ -1,0 +1,142 @@
+//! How Bitcoin is reached, and how the Lightning node is found.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use forebay_chain_bitcoin::Network;
+use forebay_chain_bitcoin::bitcoind::{BitcoindSettings, Credentials};
+use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigFault;
+
+/// The section `[bitcoin]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BitcoinConfig {
+    /// `bitcoin`, `testnet4`, `signet` or `regtest`.
+    pub network: String,
+    /// JSON-RPC of one own bitcoind.
+    pub rpc_url: String,
+    /// The file `.cookie` in its data folder; or `rpc_user` and `rpc_password_file`.
+    #[serde(default)]
+    pub cookie_file: Option<PathBuf>,
+    /// As in bitcoind's own configuration.
+    #[serde(default)]
+    pub rpc_user: Option<String>,
+    /// A file that holds the password alone.
+    #[serde(default)]
+    pub rpc_password_file: Option<PathBuf>,
+    /// Where the Lightning node listens; left out, nobody can connect to it.
+    #[serde(default)]
+    pub lightning_listen: Option<SocketAddr>,
+    /// Where peers reach it, as host:port; `lightning_listen` when left out.
+    #[serde(default)]
+    pub lightning_address: Option<String>,
+    /// Its name on the network.
+    #[serde(default = "default_alias")]
+    pub alias: String,
+    /// How deep the funding of a channel that a peer opens has to lie, in blocks.
+    #[serde(default = "default_confirmations")]
+    pub confirmations: u32,
+}
+
+fn default_alias() -> String {
+    "forebay".into()
+}
+
+fn default_confirmations() -> u32 {
+    3
+}
+
+impl BitcoinConfig {
+    /// Of a bitcoind on a network, with nothing else said.
+    #[must_use]
+    pub fn new(network: &str, rpc_url: &str) -> Self {
+        Self {
+            network: network.into(),
+            rpc_url: rpc_url.into(),
+            cookie_file: None,
+            rpc_user: None,
+            rpc_password_file: None,
+            lightning_listen: None,
+            lightning_address: None,
+            alias: default_alias(),
+            confirmations: default_confirmations(),
+        }
+    }
+
+    /// Takes relative paths from this folder.
+    pub(crate) fn within(&mut self, folder: &Path) {
+        let paths = [&mut self.cookie_file, &mut self.rpc_password_file];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// # Errors
+    /// [`ConfigFault::BadValue`].
+    pub(crate) fn network(&self) -> Result<Network, ConfigFault> {
+        let known = [
+            Network::Bitcoin,
+            Network::Testnet4,
+            Network::Signet,
+            Network::Regtest,
+        ];
+        let named = known
+            .into_iter()
+            .find(|network| network.to_string() == self.network);
+        named.ok_or_else(|| {
+            bad(
+                "bitcoin.network",
+                "use bitcoin, testnet4, signet or regtest",
+            )
+        })
+    }
+
+    /// # Errors
+    /// [`ConfigFault`].
+    pub(crate) fn bitcoind(&self) -> Result<BitcoindSettings, ConfigFault> {
+        let credentials = match (&self.cookie_file, &self.rpc_user, &self.rpc_password_file) {
+            (Some(cookie), None, None) => Credentials::Cookie(cookie.clone()),
+            (None, Some(name), Some(file)) => {
+                let password = std::fs::read_to_string(file);
+                let password = password.map_err(|source| ConfigFault::Unreadable {
+                    path: file.display().to_string(),
+                    source,
+                })?;
+                Credentials::User {
+                    name: name.clone(),
+                    password: password.trim_end().to_owned(),
+                }
+            }
+            _ => {
+                return Err(bad(
+                    "bitcoin.cookie_file",
+                    "name either cookie_file, or rpc_user and rpc_password_file",
+                ));
+            }
+        };
+        Ok(BitcoindSettings::new(
+            self.rpc_url.clone(),
+            credentials,
+            self.network()?,
+        ))
+    }
+
+    /// # Errors
+    /// The first [`ConfigFault`] found.
+    pub(crate) fn check(&self) -> Result<(), ConfigFault> {
+        self.network()?;
+        if !self.rpc_url.starts_with("http://") && !self.rpc_url.starts_with("https://") {
+            return Err(bad("bitcoin.rpc_url", "use an http:// or https:// URL"));
+        }
+        Ok(())
+    }
+}
+
+fn bad(field: &str, why: &'static str) -> ConfigFault {
+    ConfigFault::BadValue {
+        field: field.into(),
+        why,
+    }
+}

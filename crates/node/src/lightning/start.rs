@@ -1,0 +1,131 @@
+//! Starts the wallet and the Lightning node of a pool.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::lightning::{LightningNode, LightningSettings, Observations, Seed};
+use forebay_chain_bitcoin::wallet::{self, Wallet, WalletSettings};
+use forebay_chain_bitcoin::{Fault, genesis_hash};
+use forebay_chain_evm::Key;
+use forebay_channel::NodeId;
+use forebay_pool::{Rail, State};
+use forebay_quantity::Hash32;
+use thiserror::Error;
+use tracing::{info, warn};
+
+use super::{BitcoinConfig, Lightning, LightningFace};
+use crate::config::{Config, ConfigFault};
+use crate::core::CoreHandle;
+
+/// Why a pool's Lightning node does not start.
+#[derive(Debug, Error)]
+pub enum LightningFault {
+    /// The section `[bitcoin]` cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
+    /// bitcoind, the wallet or the node.
+    #[error(transparent)]
+    Bitcoin(#[from] Fault),
+    /// The journal's asset is on another chain.
+    #[error(
+        "the asset {code} is on the chain that begins with {listed}, and the configuration names {network}: use the \
+         network that it was listed on"
+    )]
+    OtherChain {
+        /// The asset.
+        code: String,
+        /// Hash of its chain's first block.
+        listed: Hash32,
+        /// As configured.
+        network: String,
+    },
+}
+
+/// A Lightning node that runs, and what it reports.
+pub(crate) struct Started {
+    pub(crate) lightning: Arc<Lightning>,
+    pub(crate) observations: Observations,
+}
+
+/// Starts what `[bitcoin]` names; nothing when it is left out.
+///
+/// # Errors
+/// [`LightningFault`], whose text says what to do.
+pub(crate) async fn start(
+    config: &Config,
+    key: &Key,
+    state: &State,
+    core: &CoreHandle,
+) -> Result<Option<Started>, LightningFault> {
+    let listed = state.assets().find_map(|(_, asset)| match asset.rail {
+        Rail::Bitcoin { genesis } => Some((asset.definition.code.clone(), genesis)),
+        Rail::Vault => None,
+    });
+    let Some(bitcoin) = &config.bitcoin else {
+        if let Some((code, _)) = listed {
+            warn!(asset = %code, "no [bitcoin] is configured: accounts in this asset cannot settle");
+        }
+        return Ok(None);
+    };
+    let network = bitcoin.network()?;
+    let genesis = genesis_hash(network);
+    if let Some((code, listed)) = listed.filter(|(_, listed)| listed.0 != genesis) {
+        return Err(LightningFault::OtherChain {
+            code,
+            listed,
+            network: bitcoin.network.clone(),
+        });
+    }
+    let bitcoind = Arc::new(Bitcoind::new(bitcoin.bitcoind()?)?);
+    bitcoind.check().await?;
+    let folder = config.data_directory.join("bitcoin");
+    let wallet = WalletSettings::new(folder.join("wallet.redb"));
+    let seed = wallet::Seed(key.derive("bitcoin wallet"));
+    let wallet = Wallet::open(wallet, &seed, Arc::clone(&bitcoind)).await?;
+    let wallet = Arc::new(wallet);
+    let settings = settings(bitcoin, folder, network, key);
+    let (node, observations) = LightningNode::start(settings, bitcoind, wallet.clone()).await?;
+    let face = LightningFace {
+        node: NodeId(node.identity()),
+        address: address(bitcoin),
+        genesis,
+    };
+    info!(node = %face.node, address = %face.address, %network, "the Lightning node runs");
+    let lightning = Arc::new(Lightning {
+        node,
+        wallet,
+        network,
+        core: core.clone(),
+        face,
+        told: Mutex::new(BTreeMap::new()),
+        outcome: tokio::sync::Mutex::new(()),
+    });
+    Ok(Some(Started {
+        lightning,
+        observations,
+    }))
+}
+
+fn settings(
+    bitcoin: &BitcoinConfig,
+    folder: std::path::PathBuf,
+    network: forebay_chain_bitcoin::Network,
+    key: &Key,
+) -> LightningSettings {
+    LightningSettings {
+        listen: bitcoin.lightning_listen,
+        alias: bitcoin.alias.clone(),
+        confirmations: bitcoin.confirmations,
+        ..LightningSettings::new(folder, network, Seed::new(key.derive("lightning")))
+    }
+}
+
+fn address(bitcoin: &BitcoinConfig) -> String {
+    let listened = bitcoin.lightning_listen.map(|listen| listen.to_string());
+    bitcoin
+        .lightning_address
+        .clone()
+        .or(listened)
+        .unwrap_or_default()
+}

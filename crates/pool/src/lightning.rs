@@ -1,0 +1,220 @@
+//! What may happen on Lightning, and what did: settlements both ways, and what the channels with a peer can carry. All
+//! amounts are in millisatoshi, the chain unit of an asset on Bitcoin.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use forebay_channel::NodeId;
+use forebay_quantity::{Amount, EffectId, Hash32, PeerId, Timestamp};
+
+/// What an invoice says, read from its text outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvoiceTerms {
+    /// What unlocks it is the preimage of this.
+    pub hash: Hash32,
+    /// What is to be paid.
+    pub amount: Amount,
+    /// Who is paid.
+    pub payee: NodeId,
+    /// After this the payee takes it no more.
+    pub expires_at: Timestamp,
+}
+
+/// A wish of a peer, or an observation of the Lightning node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LightningCommand {
+    /// A peer has proved that this node settles for it.
+    NodeNamed {
+        /// Whose.
+        peer: PeerId,
+        /// The node.
+        node: NodeId,
+    },
+    /// A peer wants to pay and asks for an invoice.
+    InvoiceAsked {
+        /// Who pays.
+        peer: PeerId,
+        /// Its number for the settlement.
+        settlement: u64,
+        /// What it will pay.
+        amount: Amount,
+    },
+    /// An invoice of ours was paid, and what it brought is ours for good.
+    Received {
+        /// Who asked for the invoice.
+        peer: PeerId,
+        /// Its number for the settlement.
+        settlement: u64,
+        /// What arrived.
+        amount: Amount,
+    },
+    /// A peer told the invoice of a settlement that pays it.
+    InvoiceTold {
+        /// Who is paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+        /// What the invoice says.
+        invoice: InvoiceTerms,
+    },
+    /// A peer takes no payment now.
+    InvoiceRefused {
+        /// Who would be paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+    },
+    /// A payment of ours arrived.
+    Sent {
+        /// Its payment hash.
+        hash: Hash32,
+        /// What routing it cost.
+        fee: Amount,
+    },
+    /// A payment of ours failed for certain: nothing of it is under way any more.
+    Failed {
+        /// Its payment hash.
+        hash: Hash32,
+    },
+    /// The channel that a demand asked for is funded: its transaction is on its way to the chain.
+    Funded {
+        /// The demand.
+        demand: EffectId,
+        /// What it paid to miners.
+        fee: Amount,
+    },
+    /// What the usable channels with a peer can carry now.
+    Capacity {
+        /// Which peer.
+        peer: PeerId,
+        /// From us to it.
+        outbound: Amount,
+        /// From it to us.
+        inbound: Amount,
+    },
+}
+
+/// A fact about Lightning. The variant order is the wire format (`spec/events.md`): new variants go to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum LightningEvent {
+    /// A peer's node is known.
+    NodeNamed {
+        /// Whose.
+        peer: PeerId,
+        /// The node.
+        node: NodeId,
+    },
+    /// A peer may have an invoice for a settlement.
+    InvoiceGiven {
+        /// Who pays.
+        peer: PeerId,
+        /// Its number for the settlement.
+        settlement: u64,
+        /// What it will pay.
+        amount: Amount,
+        /// After this the invoice is not paid any more.
+        expires_at: Timestamp,
+    },
+    /// It was paid.
+    Received {
+        /// Who paid.
+        peer: PeerId,
+        /// Its number for the settlement.
+        settlement: u64,
+        /// What arrived.
+        amount: Amount,
+    },
+    /// A peer is to be paid; its debt is pending.
+    SettlementBegun {
+        /// Who is paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+        /// What is paid.
+        amount: Amount,
+    },
+    /// The invoice of a settlement is known; nothing else is ever paid for it unless this fails for certain [I16].
+    SettlementHashed {
+        /// Who is paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+        /// The invoice's payment hash.
+        hash: Hash32,
+    },
+    /// It arrived.
+    SettlementPaid {
+        /// Who was paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+        /// What routing it cost.
+        fee: Amount,
+    },
+    /// It failed for certain, or was refused before anything was sent.
+    SettlementFailed {
+        /// Who was to be paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+    },
+    /// What the usable channels with a peer can carry.
+    CapacityKnown {
+        /// Which peer.
+        peer: PeerId,
+        /// From us to it.
+        outbound: Amount,
+        /// From it to us.
+        inbound: Amount,
+    },
+    /// A channel to a peer is funded.
+    ChannelFunded {
+        /// Which peer.
+        peer: PeerId,
+        /// What it paid to miners.
+        fee: Amount,
+    },
+}
+
+impl LightningEvent {
+    /// Whom it is about.
+    pub fn peer(&self) -> PeerId {
+        match self {
+            Self::NodeNamed { peer, .. }
+            | Self::InvoiceGiven { peer, .. }
+            | Self::Received { peer, .. }
+            | Self::SettlementBegun { peer, .. }
+            | Self::SettlementHashed { peer, .. }
+            | Self::SettlementPaid { peer, .. }
+            | Self::SettlementFailed { peer, .. }
+            | Self::CapacityKnown { peer, .. }
+            | Self::ChannelFunded { peer, .. } => *peer,
+        }
+    }
+}
+
+/// A chore on Lightning; outstanding until the settlement is paid or has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LightningEffect {
+    /// Ask a peer for the invoice of a settlement.
+    AskInvoice {
+        /// Who is paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+        /// What is paid.
+        amount: Amount,
+    },
+    /// Pay the invoice with this hash, once.
+    Pay {
+        /// Who is paid.
+        peer: PeerId,
+        /// Our number for the settlement.
+        settlement: EffectId,
+        /// The invoice's payment hash.
+        hash: Hash32,
+    },
+}
+
+/// What routing a settlement may cost: half a percent, and ten satoshi for small ones.
+pub fn fee_max(amount: Amount) -> Amount {
+    Amount::new(amount.value() / 200).saturating_add(Amount::new(10_000))
+}
