@@ -36,14 +36,27 @@ function readChannels(file) {
   return { channels, count: lines.length };
 }
 
+const HEADROOM = Math.sqrt(HOURS_TO_RAISE / HOURS_TO_REBALANCE); // each lane's own, as a part of its channel
+
 // Each channel was sized by somebody for what it may have to pay out net between two rebalancings: a multiple of that flow's
 // deviation. Deviations of flows with pairwise correlation rho add up to sqrt((1 - rho) sum c^2 + rho (sum c)^2).
 function pooledNeed(capacities, rho) {
   const sum = capacities.reduce((total, capacity) => total + capacity, 0);
   const squares = capacities.reduce((total, capacity) => total + capacity * capacity, 0);
   const deviation = Math.sqrt((1 - rho) * squares + rho * sum * sum) / sum;
-  const headroom = Math.sqrt(HOURS_TO_RAISE / HOURS_TO_REBALANCE);
-  return (deviation + headroom) / (1 - FLOOR);
+  return (deviation + HEADROOM) / (1 - FLOOR);
+}
+
+/** As many equal channels as would pool alike. */
+function equalOnes(capacities) {
+  const sum = capacities.reduce((total, capacity) => total + capacity, 0);
+  return sum ** 2 / capacities.reduce((total, capacity) => total + capacity ** 2, 0);
+}
+
+/** The correlation from which a pool needs more than the channels: pooledNeed is 1. */
+function breakEven(capacities) {
+  const alone = 1 / equalOnes(capacities);
+  return ((1 - FLOOR - HEADROOM) ** 2 - alone) / (1 - alone);
 }
 
 function hubs(file) {
@@ -52,17 +65,17 @@ function hubs(file) {
   const nodes = [...channels.values()].sort((a, b) => sum(b) - sum(a));
   const correlations = [0, 0.1, 0.25, 0.5, 1];
   const row = (name, capacities) => {
-    const effective = sum(capacities) ** 2 / capacities.reduce((total, capacity) => total + capacity ** 2, 0);
     const cells = correlations.map((rho) => percent(pooledNeed(capacities, rho)));
-    return [name, capacities.length, (sum(capacities) / 1e8).toFixed(0), effective.toFixed(1), ...cells];
+    return [name, capacities.length, (sum(capacities) / 1e8).toFixed(0), equalOnes(capacities).toFixed(1), ...cells, breakEven(capacities).toFixed(2)];
   };
-  const head = ['node by capacity', 'channels', 'capacity / 10^8', 'as many equal ones', ...correlations.map((rho) => `ρ = ${rho}`)];
+  const head = ['node by capacity', 'channels', 'capacity / 10^8', 'as many equal ones', ...correlations.map((rho) => `ρ = ${rho}`), 'even at ρ ='];
   const rows = [0, 1, 2, 4, 9, 19, 49, 99].filter((rank) => rank < nodes.length).map((rank) => row(`${rank + 1}`, nodes[rank]));
   console.log(`${count} channels, ${nodes.length} nodes. Capital that a pool needs, as a part of what the channels lock:\n`);
   console.log(table(head, rows));
   const counted = nodes.filter((node) => node.length >= 10);
-  const median = (rho) => counted.map((node) => pooledNeed(node, rho)).sort((a, b) => a - b)[Math.floor(counted.length / 2)];
-  console.log(`\nMedian of the ${counted.length} nodes with ten channels or more: ${correlations.map((rho) => `${percent(median(rho))} at ρ = ${rho}`).join(', ')}.`);
+  const median = (figures) => figures.sort((a, b) => a - b)[Math.floor(figures.length / 2)];
+  const needs = correlations.map((rho) => `${percent(median(counted.map((node) => pooledNeed(node, rho))))} at ρ = ${rho}`);
+  console.log(`\nMedian of the ${counted.length} nodes with ten channels or more: ${needs.join(', ')}; even at ρ = ${median(counted.map(breakEven)).toFixed(2)}.`);
 }
 
 // ------------------------------------------------------------------------------------------------------------ flows
