@@ -18,6 +18,17 @@ pub(crate) fn show<T: Serialize>(json: bool, value: &T, draw: impl FnOnce(&T)) -
     Ok(())
 }
 
+/// An error and its causes in one line, each said once: an error may quote its cause already.
+pub(crate) fn reason(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
 /// Reads a span in minutes; a part of one after a point.
 pub(crate) fn minutes(text: &str) -> std::result::Result<Duration, String> {
     let minutes: f64 = text.parse().map_err(|_| "a number of minutes".to_owned())?;
@@ -69,7 +80,9 @@ pub(crate) fn whole(units: impl ToString, scale: u8) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{minutes, whole};
+    use anyhow::Context;
+
+    use super::{minutes, reason, whole};
 
     #[test]
     fn minutes_are_read_with_parts_and_nonsense_is_not() {
@@ -78,6 +91,15 @@ mod tests {
         for text in ["", "0", "-1", "NaN", "inf", "1e9", "ten"] {
             assert!(minutes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_cause_that_its_error_quotes_is_said_once() {
+        let cause = || std::io::Error::other("no such file");
+        let quoted = anyhow::Error::new(cause()).context("a.toml cannot be read: no such file");
+        assert_eq!(reason(&quoted), "a.toml cannot be read: no such file");
+        let named = Err::<(), _>(cause()).context("reading a.toml").unwrap_err();
+        assert_eq!(reason(&named), "reading a.toml: no such file");
     }
 
     #[test]
