@@ -38,7 +38,8 @@ impl Software {
         software
     }
 
-    async fn prepare(&mut self, id: u32, amount: u64) {
+    /// Sends a packet to B's software.
+    pub async fn prepare(&mut self, id: u32, amount: u64) {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
@@ -55,6 +56,39 @@ impl Software {
             .encode_prepare(&mut frame, RequestId(id), &prepare)
             .unwrap();
         self.send(frame).await;
+    }
+
+    /// The packet that this software is asked to fulfil next.
+    pub async fn asked(&mut self) -> RequestId {
+        let bytes = self.read().await;
+        let Ok(LinkEvent::Prepare(arrived, _)) = self.link.receive(&bytes) else {
+            panic!("a prepare was expected");
+        };
+        arrived
+    }
+
+    pub async fn fulfill(&mut self, arrived: RequestId) {
+        let mut frame = Vec::new();
+        let fulfill = FulfillView {
+            fulfillment: &PREIMAGE,
+            data: b"",
+        };
+        self.link
+            .encode_fulfill(&mut frame, arrived, &fulfill)
+            .unwrap();
+        self.send(frame).await;
+    }
+
+    /// How the packet with this id ended: the code of its reject, or nothing for a fulfill.
+    pub async fn ending(&mut self, id: u32) -> Option<String> {
+        let bytes = self.read().await;
+        match self.link.receive(&bytes) {
+            Ok(LinkEvent::Fulfill(ended, _)) if ended == RequestId(id) => None,
+            Ok(LinkEvent::Reject(ended, reject)) if ended == RequestId(id) => {
+                Some(reject.view.code.to_string())
+            }
+            other => panic!("the end of packet {id} was expected: {other:?}"),
+        }
     }
 
     async fn send(&mut self, frame: Vec<u8>) {
@@ -76,23 +110,7 @@ impl Software {
 /// Sends one packet from A's software to B's, which fulfils it.
 pub async fn pay(a: &mut Software, b: &mut Software, id: u32, amount: u64) {
     a.prepare(id, amount).await;
-    let bytes = b.read().await;
-    let Ok(LinkEvent::Prepare(arrived, _)) = b.link.receive(&bytes) else {
-        panic!("B's software expected a prepare");
-    };
-    let mut frame = Vec::new();
-    let fulfill = FulfillView {
-        fulfillment: &PREIMAGE,
-        data: b"",
-    };
-    b.link
-        .encode_fulfill(&mut frame, arrived, &fulfill)
-        .unwrap();
-    b.send(frame).await;
-    let bytes = a.read().await;
-    let answered = a.link.receive(&bytes);
-    assert!(
-        matches!(answered, Ok(LinkEvent::Fulfill(..))),
-        "{answered:?}"
-    );
+    let arrived = b.asked().await;
+    b.fulfill(arrived).await;
+    assert_eq!(a.ending(id).await, None);
 }
