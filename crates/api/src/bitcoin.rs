@@ -62,9 +62,12 @@ pub struct LightningChannel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAddress {
-    /// Where an LP is paid back: what arrives becomes its notes. Absent for the operator's own capital, which becomes shares.
+    /// Where an LP is paid back: what arrives becomes its notes. An LP that is paid there is made known if there is none.
     #[serde(default)]
     pub payout: Option<String>,
+    /// Or the LP, as `owner` names it. With neither, it is for the operator's own capital, which becomes shares.
+    #[serde(default)]
+    pub lp: Option<String>,
 }
 
 /// An address to pay to, once.
@@ -72,6 +75,8 @@ pub struct NewAddress {
 pub struct Address {
     /// The address.
     pub address: String,
+    /// The LP that it is for, as the books name it; absent for the operator's own capital.
+    pub owner: Option<String>,
 }
 
 /// How an account settles over Lightning, in millisatoshi.

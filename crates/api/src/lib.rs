@@ -14,6 +14,7 @@ mod access;
 mod asset;
 mod bitcoin;
 mod books;
+mod claim;
 mod live;
 mod lp;
 mod openapi;
@@ -27,6 +28,7 @@ pub use access::{AddToken, Role, Token};
 pub use asset::{AddAsset, Asset, AssetPolicy, SetAsset, SourceView};
 pub use bitcoin::{AddBitcoin, Address, Bitcoin, LightningChannel, LightningView, NewAddress};
 pub use books::{AssetBooks, Books, ChainCost, Done, Status};
+pub use claim::{BitcoinLp, Invoice, NewInvoice, SetPayout, Withdraw, Withdrawal};
 pub use live::{Alarm, AssetSample, EventView, Live, Sample};
 pub use lp::{Exit, Position};
 pub use openapi::document;
@@ -54,6 +56,8 @@ pub const ASSETS: &str = "/v1/assets";
 pub const BITCOIN: &str = "/v1/bitcoin";
 /// Addresses to pay to.
 pub const BITCOIN_ADDRESSES: &str = "/v1/bitcoin/addresses";
+/// LPs on Bitcoin.
+pub const BITCOIN_LPS: &str = "/v1/bitcoin/lps";
 /// Accounts with connectors.
 pub const PEERS: &str = "/v1/peers";
 /// Where packets go.

@@ -31,6 +31,14 @@ pub enum Operation {
     AddBitcoin,
     /// An address to pay to.
     NewAddress,
+    /// LPs on Bitcoin.
+    BitcoinLps,
+    /// Pays an LP on Bitcoin elsewhere.
+    SetPayout,
+    /// Pays an LP on Bitcoin out of its claim.
+    Withdraw,
+    /// An invoice by which an LP pays in.
+    NewInvoice,
     /// Accounts.
     Peers,
     /// One account.
@@ -145,6 +153,8 @@ const OPERATOR: &[Role] = &[Role::Operator];
 const READERS: &[Role] = &[Role::Operator, Role::Read];
 const LPS: &[Role] = &[Role::Operator, Role::Read, Role::Lp];
 const PEERS_TOO: &[Role] = &[Role::Operator, Role::Read, Role::Peer];
+const ITSELF: &[Role] = &[Role::Lp];
+const FOR_LPS: &[Role] = &[Role::Operator, Role::Lp];
 const EVERYBODY: &[Role] = &Role::ALL;
 
 const fn get(
@@ -180,6 +190,14 @@ const fn write(
         about,
         body,
         answer: Answer::One(answer),
+    }
+}
+
+impl Row {
+    /// Asked for by others than the operator.
+    const fn by(mut self, roles: &'static [Role]) -> Self {
+        self.roles = roles;
+        self
     }
 }
 
@@ -270,8 +288,40 @@ pub const OPERATIONS: &[Row] = &[
         (Post, BITCOIN_ADDRESSES),
         Some(of::<NewAddress>),
         of::<Address>,
-        "An address that was never used, for the operator's capital or an LP's.",
+        "An address that was never used, for the operator's capital or an LP's; with an `lp` token its own alone.",
+    )
+    .by(FOR_LPS),
+    get(
+        Operation::BitcoinLps,
+        BITCOIN_LPS,
+        LPS,
+        Pages(of::<BitcoinLp>),
+        "LPs on Bitcoin, where they are paid, and what is under way to them; with an `lp` token itself alone.",
     ),
+    write(
+        Operation::SetPayout,
+        (Put, "/v1/bitcoin/lps/{owner}/payout"),
+        Some(of::<SetPayout>),
+        of::<BitcoinLp>,
+        "Pays an LP at another address from now on; only with its own token. What is under way goes where it was sent.",
+    )
+    .by(ITSELF),
+    write(
+        Operation::Withdraw,
+        (Post, "/v1/bitcoin/lps/{owner}/withdrawals"),
+        Some(of::<Withdraw>),
+        of::<BitcoinLp>,
+        "Pays an LP out of its claim: by an output to its payout address, or, only with its own token, by an invoice.",
+    )
+    .by(FOR_LPS),
+    write(
+        Operation::NewInvoice,
+        (Post, "/v1/bitcoin/lps/{owner}/invoices"),
+        Some(of::<NewInvoice>),
+        of::<Invoice>,
+        "An invoice for an LP: what is paid on it becomes its notes. The same key has the same invoice.",
+    )
+    .by(FOR_LPS),
     get(
         Operation::Peers,
         PEERS,

@@ -14,7 +14,7 @@ pub mod lightning;
 pub mod reserve;
 pub mod wallet;
 
-pub use bitcoin::Network;
+pub use bitcoin::{Network, NetworkKind, Psbt};
 pub use fault::{Fault, Retry};
 
 use bitcoin::address::NetworkUnchecked;
@@ -41,6 +41,20 @@ pub fn script_of(address: &str, network: Network) -> Result<Vec<u8>, Fault> {
         .require_network(network)
         .map_err(|error| bad(&error))?;
     Ok(address.script_pubkey().into_bytes())
+}
+
+/// The address that a script is paid at on a network; none when it has none.
+#[must_use]
+pub fn address_of(script: &[u8], network: Network) -> Option<String> {
+    let script = bitcoin::Script::from_bytes(script);
+    let address = Address::from_script(script, network).ok()?;
+    Some(address.to_string())
+}
+
+/// A transaction as nodes take it by RPC.
+#[must_use]
+pub fn to_hex(transaction: &bitcoin::Transaction) -> String {
+    bitcoin::consensus::encode::serialize_hex(transaction)
 }
 
 /// A transaction's id as bytes, in the byte order of the chain.

@@ -60,9 +60,14 @@ impl OnBitcoin {
             }
             Self::Address { payout } => {
                 let address: Address = client
-                    .post(BITCOIN_ADDRESSES, &NewAddress { payout })
+                    .post(BITCOIN_ADDRESSES, &NewAddress { payout, lp: None })
                     .await?;
-                show(json, &address, |address| println!("{}", address.address))
+                show(json, &address, |address| {
+                    println!("{}", address.address);
+                    if let Some(owner) = &address.owner {
+                        eprintln!("It is for the LP {owner}.");
+                    }
+                })
             }
         }
     }

@@ -15,6 +15,7 @@ use forebay_market::RAY;
 use forebay_quantity::{Amount, EffectId};
 use serde::Serialize;
 
+use crate::claim::{OfPool, OnClaim};
 use crate::keys::{self, Passphrase};
 use crate::output::show;
 
@@ -247,6 +248,13 @@ pub(crate) enum Lp {
         #[command(flatten)]
         at: AtVault,
     },
+    /// A claim on Bitcoin, which has no vault: by the LP's token of the pool's interface.
+    Bitcoin {
+        #[command(flatten)]
+        of: OfPool,
+        #[command(subcommand)]
+        deed: OnClaim,
+    },
 }
 
 /// A vault, and who acts on it.
@@ -300,15 +308,24 @@ struct Paid {
 const COHORTS_PAID_MAX: u32 = 8;
 
 impl Lp {
-    pub(crate) async fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
-        let at = match &self {
-            Self::Deposit { at, .. } | Self::Withdraw { at, .. } | Self::Show { at } => at,
-        };
-        let vault = at.vault(passphrase).await?;
+    pub(crate) async fn run(
+        self,
+        config: &Path,
+        passphrase: &Passphrase,
+        json: bool,
+    ) -> Result<()> {
         match self {
-            Self::Deposit { amount, share, .. } => deposit(&vault, amount, share, json).await,
-            Self::Withdraw { units, .. } => withdraw(&vault, units, json).await,
-            Self::Show { .. } => show(json, &position(&vault).await?, draw),
+            Self::Deposit { at, amount, share } => {
+                deposit(&at.vault(passphrase).await?, amount, share, json).await
+            }
+            Self::Withdraw { at, units } => {
+                withdraw(&at.vault(passphrase).await?, units, json).await
+            }
+            Self::Show { at } => {
+                let position = position(&at.vault(passphrase).await?).await?;
+                show(json, &position, draw)
+            }
+            Self::Bitcoin { of, deed } => deed.run(of, config, json).await,
         }
     }
 }

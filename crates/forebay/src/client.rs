@@ -37,6 +37,18 @@ impl Client {
         })
     }
 
+    /// A node's interface, by a token of one's own.
+    pub(crate) fn at(url: &str, token_file: &Path) -> Result<Self> {
+        let token = std::fs::read_to_string(token_file)
+            .with_context(|| format!("{} cannot be read", token_file.display()))?;
+        forebay_chain_evm::install_tls();
+        Ok(Self {
+            http: reqwest::Client::builder().no_proxy().build()?,
+            base: url.trim_end_matches('/').to_owned(),
+            token: token.trim().to_owned(),
+        })
+    }
+
     pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::GET, path, None::<&()>).await
     }

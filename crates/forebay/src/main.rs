@@ -9,6 +9,7 @@ mod bench;
 mod bitcoin;
 mod chain;
 mod check;
+mod claim;
 mod client;
 mod committee;
 mod connect;
@@ -100,7 +101,7 @@ enum Command {
     Status,
     /// Balances, reserves, and what a stolen key would cost now.
     Books,
-    /// An LP's side of a vault, with the LP's own key.
+    /// An LP's side of a vault, with the LP's own key; or of a claim on Bitcoin.
     #[command(subcommand)]
     Lp(chain::Lp),
     /// Vault contracts.
@@ -210,7 +211,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Books => {
             runtime(1)?.block_on(async { operator::books(&Client::of(&config)?, json).await })
         }
-        Command::Lp(lp) => runtime(threads)?.block_on(lp.run(&passphrase, json)),
+        Command::Lp(lp) => runtime(threads)?.block_on(lp.run(&config, &passphrase, json)),
         Command::Vault(vault) => runtime(threads)?.block_on(vault.run(&passphrase, json)),
         Command::Committee(committee) => {
             runtime(threads)?.block_on(committee.run(&passphrase, json))

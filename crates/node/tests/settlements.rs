@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod lp_side;
 mod peers_side;
 
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ use forebay_quantity::{
 };
 
 use crate::bitcoin::BitcoinFact;
+use crate::claim::{ClaimOrder, ClaimPaid};
 use crate::lightning::LightningCommand;
 use crate::rejection::RejectCode;
 use crate::state::{
@@ -87,6 +88,20 @@ pub enum Command<'a> {
     Lightning(LightningCommand),
     /// What the wallet on Bitcoin saw in the chain at finality depth.
     Bitcoin(BitcoinFact),
+    /// An LP paid an invoice of ours, and what it brought is ours for good.
+    ClaimPaid(ClaimPaid),
+    /// A payment of the wallet's on Bitcoin is final.
+    PaymentFinal {
+        /// The effect that it was made for.
+        id: EffectId,
+        /// What it paid to miners, in millisatoshi.
+        fee: Amount,
+    },
+    /// The wallet on Bitcoin will never make a payment, for certain: nothing was signed for it.
+    PaymentRefused {
+        /// The effect that it was wanted for.
+        id: EffectId,
+    },
 }
 
 /// An ILP prepare, its raw bytes left with the link.
@@ -150,6 +165,8 @@ pub enum Admin {
     SetRelation(PeerId, Relation),
     /// Registers an asset on Bitcoin.
     AddBitcoin(BitcoinDefinition, AssetPolicy),
+    /// Tells of an LP on Bitcoin, or asks something for it.
+    Claim(ClaimOrder),
 }
 
 impl Admin {

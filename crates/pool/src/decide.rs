@@ -3,6 +3,7 @@
 mod admin;
 mod bitcoin;
 mod chain;
+mod claim;
 mod lightning;
 mod packet;
 mod plan;
@@ -37,7 +38,7 @@ pub fn decide(
         Command::Reject { peer, packet, code } => {
             packet::reject(state, *peer, *packet, *code, events)
         }
-        Command::Admin(id, admin) => admin::instruct(state, *id, admin, events),
+        Command::Admin(id, admin) => admin::instruct(state, now, *id, admin, events),
         Command::Keys { peer, keys } => admin::keys(state, *peer, *keys, events),
         Command::Voucher { peer, voucher } => chain::voucher(state, now, *peer, voucher, events),
         Command::Chain(fact) => chain::fact(state, fact, events),
@@ -55,6 +56,15 @@ pub fn decide(
         Command::VaultRules { asset, rules } => chain::rules(state, *asset, *rules, events),
         Command::Bitcoin(fact) => bitcoin::fact(state, fact, events),
         Command::Lightning(command) => lightning::lightning(state, now, command, events),
+        Command::ClaimPaid(paid) => claim::paid(state, paid, events),
+        Command::PaymentFinal { id, fee } => {
+            events.push(Event::Claim(claim::sent(state, *id, *fee)?));
+            Ok(())
+        }
+        Command::PaymentRefused { id } => {
+            events.push(Event::Claim(claim::failed(state, *id)?));
+            Ok(())
+        }
     }
 }
 

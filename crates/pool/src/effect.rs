@@ -8,6 +8,7 @@ use forebay_quantity::{
     Amount, AssetId, ChannelSerial, EffectId, Hash32, PacketId, PeerId, Timestamp,
 };
 
+use crate::claim::{ClaimEvent, WithdrawalEffect};
 use crate::command::NoticeKind;
 use crate::event::Event;
 use crate::lightning::{LightningEffect, LightningEvent};
@@ -69,6 +70,8 @@ pub enum Effect {
     },
     /// Bring a settlement over Lightning a step further.
     Lightning(LightningEffect),
+    /// Pay an LP on Bitcoin what it takes out, once.
+    Withdrawal(WithdrawalEffect),
 }
 
 /// A transaction demanded of an asset's vault, amounts in the chain's base units.
@@ -262,6 +265,13 @@ pub fn effects(event: &Event) -> Option<Effect> {
             request: request.clone(),
         }),
         Event::Lightning(happened) => lightning(happened).map(Effect::Lightning),
+        Event::Claim(ClaimEvent::WithdrawalBegun {
+            id, amount, payout, ..
+        }) => Some(Effect::Withdrawal(WithdrawalEffect {
+            id: *id,
+            amount: *amount,
+            payout: payout.clone(),
+        })),
         Event::Founded(_)
         | Event::AssetAdded(..)
         | Event::AssetSet(..)
@@ -283,7 +293,15 @@ pub fn effects(event: &Event) -> Option<Effect> {
         | Event::VaultRulesKnown(..)
         | Event::BitcoinAdded(..)
         | Event::IndexRaised { .. }
-        | Event::BitcoinSaw(_) => None,
+        | Event::BitcoinSaw(_)
+        | Event::Claim(
+            ClaimEvent::LpAdded { .. }
+            | ClaimEvent::PayoutSet { .. }
+            | ClaimEvent::WithdrawalPaid { .. }
+            | ClaimEvent::WithdrawalFailed { .. }
+            | ClaimEvent::InvoiceGiven { .. }
+            | ClaimEvent::InvoicePaid { .. },
+        ) => None,
     }
 }
 
@@ -317,8 +335,8 @@ fn lightning(happened: &LightningEvent) -> Option<LightningEffect> {
     }
 }
 
-/// What is still owed to the world after a restart: every chain effect without an outcome, and for every peer the
-/// voucher it should hold or the settlement under way.
+/// What is still owed to the world after a restart: every chain effect without an outcome, for every peer the
+/// voucher it should hold or the settlement under way, and every withdrawal.
 pub fn outstanding(state: &State) -> Vec<Effect> {
     let chain = state.chain_effects().map(|(id, request)| Effect::Chain {
         id,
@@ -331,5 +349,7 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
         let owed = account.lightning.as_deref()?.owed(peer)?;
         Some(Effect::Lightning(owed))
     });
-    chain.chain(vouchers).chain(settlements).collect()
+    let withdrawals = state.claims.outstanding().map(Effect::Withdrawal);
+    let all = chain.chain(vouchers).chain(settlements);
+    all.chain(withdrawals).collect()
 }

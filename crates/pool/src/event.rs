@@ -11,6 +11,7 @@ use forebay_quantity::{
 };
 
 use crate::bitcoin::BitcoinFact;
+use crate::claim::ClaimEvent;
 use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
 use crate::lightning::LightningEvent;
@@ -198,6 +199,8 @@ pub enum Event {
     },
     /// The wallet on Bitcoin saw this in the chain.
     BitcoinSaw(BitcoinFact),
+    /// Something happened to an LP's claim on Bitcoin.
+    Claim(ClaimEvent),
 }
 
 impl Event {
@@ -231,7 +234,8 @@ impl Event {
             | Self::BitcoinAdded(..)
             | Self::Lightning(_)
             | Self::IndexRaised { .. }
-            | Self::BitcoinSaw(_) => false,
+            | Self::BitcoinSaw(_)
+            | Self::Claim(_) => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bitcoin;
 mod chain;
+mod claim;
 mod lightning;
 mod packet;
 mod price;
@@ -78,6 +79,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::VaultRulesKnown(asset, rules) => know_rules(state, *asset, *rules),
         Event::IndexRaised { asset, index } => chain::index_raised(state, *asset, *index),
         Event::BitcoinSaw(fact) => bitcoin::saw(state, fact),
+        Event::Claim(happened) => claim::happened(state, happened),
         Event::Lightning(happened) => lightning::happened(state, happened),
     }
 }

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod alarm;
 mod bitcoin;
+mod claim;
 mod codec;
 mod command;
 mod decide;
@@ -26,6 +27,9 @@ mod state;
 
 pub use alarm::Alarm;
 pub use bitcoin::{BitcoinFact, Outpoint};
+pub use claim::{
+    ClaimEvent, ClaimOrder, ClaimPaid, InvoiceId, OutputCost, Payout, Script, Way, WithdrawalEffect,
+};
 pub use codec::events_of;
 pub use command::{Admin, ChainFact, Command, Depth, FactAt, NoticeKind, Prepare, VaultFact};
 pub use decide::{decide, next_deadline};
@@ -41,8 +45,9 @@ pub use rejection::{RejectCode, Rejection};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Cohort, Coverage,
-    Genesis, GivenInvoice, Holding, LightningAccount, MILLISATOSHI_SCALE, Packet, Peer, PeerPolicy,
-    Rail, Relation, RelationKind, Settlement, State, VaultMirror, VaultRules, bounds,
+    Genesis, GivenInvoice, Holding, LightningAccount, Lp, MILLISATOSHI_SCALE, Packet, Peer,
+    PeerPolicy, Rail, Relation, RelationKind, Settlement, State, VaultMirror, VaultRules,
+    Withdrawal, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

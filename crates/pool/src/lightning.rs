@@ -6,7 +6,7 @@ use forebay_channel::NodeId;
 use forebay_quantity::{Amount, EffectId, Hash32, PeerId, Timestamp};
 
 /// What an invoice says, read from its text outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub struct InvoiceTerms {
     /// What unlocks it is the preimage of this.
     pub hash: Hash32,

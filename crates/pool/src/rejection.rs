@@ -94,6 +94,31 @@ pub enum Rejection {
     BadVoucher(&'static str),
     /// An invoice that is not for this settlement, or none can be given.
     BadInvoice(&'static str),
+    /// What an LP on Bitcoin asks for cannot be, or nobody knows it.
+    BadClaim(&'static str),
+    /// An LP's claim is not worth this much, in millisatoshi.
+    ClaimTooLarge {
+        /// What it is worth.
+        has: Amount,
+        /// What was asked for, with routing.
+        needed: Amount,
+    },
+    /// After the miners' fee too little is left to be an output, in millisatoshi.
+    ClaimTooSmall {
+        /// What was asked for.
+        amount: Amount,
+        /// What miners get.
+        fee: Amount,
+        /// The least that an output holds.
+        min: Amount,
+    },
+    /// The pool holds less that is not spoken for, in millisatoshi.
+    NotHeld {
+        /// What is free.
+        free: Amount,
+        /// What was asked for.
+        needed: Amount,
+    },
     /// No effect with this id is outstanding.
     UnknownEffect,
     /// A price of zero, or from the future.
@@ -118,9 +143,24 @@ impl Rejection {
             Busy | Full { .. } => b"T03",
             NotQuoting(_) | NotFounded | Halted => b"T00",
             UnknownPeer(_) => b"F02",
-            UnknownAsset(_) | AlreadyFounded | AlreadyExists | BadName | BadPolicy(_)
-            | PeerBusy(_) | AlreadyTaken | IdReused | UnknownPacket | BadVoucher(_)
-            | BadInvoice(_) | UnknownEffect | BadPrice | BadFact(_) => b"F00",
+            UnknownAsset(_)
+            | AlreadyFounded
+            | AlreadyExists
+            | BadName
+            | BadPolicy(_)
+            | PeerBusy(_)
+            | AlreadyTaken
+            | IdReused
+            | UnknownPacket
+            | BadVoucher(_)
+            | BadInvoice(_)
+            | BadClaim(_)
+            | ClaimTooLarge { .. }
+            | ClaimTooSmall { .. }
+            | NotHeld { .. }
+            | UnknownEffect
+            | BadPrice
+            | BadFact(_) => b"F00",
         }
     }
 }
@@ -184,6 +224,21 @@ impl core::fmt::Display for Rejection {
             WrongPreimage => write!(f, "the fulfillment does not match the condition"),
             BadVoucher(why) => write!(f, "voucher refused: {why}"),
             BadInvoice(why) => write!(f, "no invoice: {why}"),
+            BadClaim(why) => write!(f, "no claim on Bitcoin: {why}"),
+            ClaimTooLarge { has, needed } => write!(
+                f,
+                "the claim is worth {has} msat, and {needed} msat are needed, fees counted: ask for less"
+            ),
+            ClaimTooSmall { amount, fee, min } => write!(
+                f,
+                "of {amount} msat, {fee} msat go to miners now, and an output holds {min} msat at least: \
+                 ask for more, wait for lower fees, or be paid over Lightning"
+            ),
+            NotHeld { free, needed } => write!(
+                f,
+                "the pool holds {free} msat that nothing else has spoken for, and {needed} msat are needed: \
+                 ask for less, or again later"
+            ),
             UnknownEffect => write!(f, "no such effect is outstanding"),
             BadPrice => write!(f, "a price of zero or from the future"),
             BadFact(why) => write!(f, "the chain contradicts itself: {why}"),

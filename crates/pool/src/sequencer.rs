@@ -293,7 +293,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::VaultRulesKnown(..)
         | Event::BitcoinAdded(..)
         | Event::IndexRaised { .. }
-        | Event::BitcoinSaw(_) => None,
+        | Event::BitcoinSaw(_)
+        | Event::Claim(_) => None,
     }
 }
 

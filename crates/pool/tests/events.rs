@@ -289,7 +289,49 @@ fn events() -> Vec<Event> {
         },
     });
     all.extend(lightning(peer, node, amount).map(Event::Lightning));
+    all.extend(claims(key, amount).map(Event::Claim));
     all
+}
+
+fn claims(owner: Address, amount: Amount) -> [ClaimEvent; 8] {
+    let (id, invoice, payout) = (EffectId(55), [56; 16], vec![57; 22]);
+    let begun = |payout| ClaimEvent::WithdrawalBegun {
+        id,
+        owner,
+        units: Amount::new(58),
+        amount,
+        fee_max: Amount::new(59),
+        payout,
+    };
+    [
+        ClaimEvent::LpAdded {
+            owner,
+            payout: payout.clone(),
+        },
+        ClaimEvent::PayoutSet {
+            owner,
+            payout: payout.clone(),
+        },
+        begun(Payout::Output(payout)),
+        begun(Payout::Invoice(Hash32([60; 32]))),
+        ClaimEvent::WithdrawalPaid {
+            id,
+            owner,
+            fee: amount,
+        },
+        ClaimEvent::WithdrawalFailed { id, owner },
+        ClaimEvent::InvoiceGiven {
+            owner,
+            invoice,
+            amount,
+            expires_at: Timestamp(61),
+        },
+        ClaimEvent::InvoicePaid {
+            owner,
+            invoice,
+            amount,
+        },
+    ]
 }
 
 fn lightning(peer: PeerId, node: NodeId, amount: Amount) -> [LightningEvent; 9] {

@@ -1,6 +1,6 @@
-//! A seeded world around settlements over Lightning: lost mail, crashes at any point, payments that fail or arrive late,
-//! observations told twice, peers that tell wrong invoices. Books of its own say what each account should hold, and the
-//! Lightning network's own record says what was really paid.
+//! A seeded world around settlements over Lightning and an LP's claim: lost mail, crashes at any point, payments that fail or
+//! arrive late, observations told twice, peers that tell wrong invoices, outputs that cannot be paid. Books of its own say
+//! what each account should hold, and the Lightning network's and the chain's own records say what was really paid.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -48,13 +48,53 @@ enum Payment {
     Failed,
 }
 
+/// Whom a payment over Lightning pays.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Payee {
+    Peer(PeerId),
+    Lp,
+}
+
+/// What the pool is told, until it acknowledges it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Lightning(LightningCommand),
+    ClaimPaid(ClaimPaid),
+    PaymentFinal(EffectId, Amount),
+}
+
+impl Told {
+    fn command(self) -> Command<'static> {
+        match self {
+            Self::Lightning(command) => Command::Lightning(command),
+            Self::ClaimPaid(paid) => Command::ClaimPaid(paid),
+            Self::PaymentFinal(id, fee) => Command::PaymentFinal { id, fee },
+        }
+    }
+}
+
+/// What is true of the LP, whatever the pool believes.
+#[derive(Default)]
+struct LpTruth {
+    paid_in: u128,
+    /// What it was paid, and what of the way it bore.
+    paid_out: u128,
+    bore: u128,
+    /// Invoices that the pool has made for it, by name; paid ones are taken out.
+    invoices: BTreeMap<InvoiceId, u128>,
+    /// Outputs that the wallet has signed, by the withdrawal's number: what is paid, what the LP was told that it costs at
+    /// most, and whether it is final.
+    outputs: BTreeMap<EffectId, (u128, u128, bool)>,
+}
+
 /// What is true, whatever the pool believes.
 #[derive(Default)]
 struct Truth {
     /// Payments of the pool, by hash, with whom and how much they pay.
-    out: BTreeMap<Hash32, (PeerId, u128, Payment)>,
+    out: BTreeMap<Hash32, (Payee, u128, Payment)>,
     /// Observations that the pool has not acknowledged.
-    untold: Vec<LightningCommand>,
+    untold: Vec<Told>,
+    lp: LpTruth,
     /// By peer: what it paid to the pool, and what it was paid.
     paid_in: BTreeMap<PeerId, u128>,
     paid_out: BTreeMap<PeerId, u128>,
@@ -75,8 +115,12 @@ struct World {
     in_flight: BTreeMap<PacketId, (PeerId, PeerId, u128, u128)>,
     /// Invoices asked of peers, and those that the node has heard of, lost with a crash.
     asked: Vec<(PeerId, EffectId, u128)>,
-    told: BTreeMap<Hash32, (PeerId, u128)>,
+    told: BTreeMap<Hash32, (Payee, u128)>,
     errands: Vec<Hash32>,
+    /// Outputs that the wallet is to pay, lost with a crash.
+    due: BTreeMap<EffectId, u128>,
+    owner: forebay_channel::Address,
+    next_order: u64,
     next_request: u32,
     next_settlement: u64,
     counts: BTreeSet<&'static str>,
@@ -108,6 +152,9 @@ impl World {
             asked: Vec::new(),
             told: BTreeMap::new(),
             errands: Vec::new(),
+            due: BTreeMap::new(),
+            owner: forebay_channel::Address::ZERO,
+            next_order: 1 << 32,
             next_request: 0,
             next_settlement: 1,
             counts: BTreeSet::new(),
@@ -157,6 +204,12 @@ impl World {
             amount: Amount::new(CAPITAL),
         };
         self.apply(&Command::Bitcoin(capital)).unwrap();
+        let payout = vec![0x51; 34];
+        self.order(ClaimOrder::Add {
+            payout: payout.clone(),
+        })
+        .unwrap();
+        self.owner = self.sequencer.state().lp_paid_at(&payout).unwrap();
         for peer in (0..PEERS).map(PeerId) {
             self.say_hello(peer);
         }
@@ -169,6 +222,12 @@ impl World {
 
     fn lightning(&mut self, command: LightningCommand) -> Result<(), Rejection> {
         self.apply(&Command::Lightning(command))
+    }
+
+    fn order(&mut self, order: ClaimOrder) -> Result<(), Rejection> {
+        self.next_order += 1;
+        let id = CommandId(u128::from(self.next_order).to_le_bytes());
+        self.apply(&Command::Admin(id, Admin::Claim(order)))
     }
 
     fn say_hello(&mut self, peer: PeerId) {
@@ -235,6 +294,12 @@ impl World {
                 }
             }
             Effect::Lightning(LightningEffect::Pay { hash, .. }) => self.errands.push(hash),
+            Effect::Withdrawal(WithdrawalEffect { id, amount, payout }) => match payout {
+                Payout::Output(_) => {
+                    self.due.insert(id, amount.value());
+                }
+                Payout::Invoice(hash) => self.errands.push(hash),
+            },
             Effect::Forward { .. }
             | Effect::RelayFulfill { .. }
             | Effect::RelayReject { .. }
@@ -253,11 +318,15 @@ impl World {
         self.asked.clear();
         self.told.clear();
         self.errands.clear();
+        self.due.clear();
         let state = self.sequencer.state();
         self.in_flight
             .retain(|packet, _| state.packet(*packet).is_some());
         for effect in outstanding(self.sequencer.state()) {
-            if matches!(effect, Effect::Lightning(LightningEffect::Pay { .. })) {
+            if matches!(
+                effect,
+                Effect::Lightning(LightningEffect::Pay { .. }) | Effect::Withdrawal(_)
+            ) {
                 self.carry_out(effect);
             }
         }
@@ -267,7 +336,7 @@ impl World {
 
     fn step(&mut self) {
         self.wall = Timestamp(self.wall.0 + self.random.below(4_000));
-        match self.random.below(13) {
+        match self.random.below(19) {
             0..=2 => self.send(),
             3 => self.answer(),
             4 => self.ask_to_pay(),
@@ -280,6 +349,12 @@ impl World {
                 let peer = self.random.peer();
                 self.say_hello(peer);
             }
+            12 => self.lp_pays_in(),
+            13 => self.lp_withdraws(),
+            14 => self.lp_withdraws_over_lightning(),
+            15 => self.lp_asks_for_an_invoice(),
+            16 => self.pay_output(),
+            17 => self.bury_output(),
             _ => {
                 let peer = self.random.peer();
                 self.tell_capacity(peer);
@@ -375,11 +450,129 @@ impl World {
         };
         self.truth.invoices.remove(&(peer, settlement));
         *self.truth.paid_in.entry(peer).or_default() += amount;
-        self.truth.untold.push(LightningCommand::Received {
-            peer,
-            settlement,
+        self.truth
+            .untold
+            .push(Told::Lightning(LightningCommand::Received {
+                peer,
+                settlement,
+                amount: Amount::new(amount),
+            }));
+    }
+
+    /// By an output, or by an invoice of the pool's.
+    fn lp_pays_in(&mut self) {
+        let amount = if let Some((invoice, amount)) = self.truth.lp.invoices.pop_first() {
+            self.counts.insert("LP paid an invoice");
+            self.truth.untold.push(Told::ClaimPaid(ClaimPaid {
+                lp: 0,
+                invoice,
+                amount: Amount::new(amount),
+            }));
+            amount
+        } else {
+            let amount = 1_000 * (1 + u128::from(self.random.below(20_000)));
+            self.next_order += 1;
+            let mut txid = [9; 32];
+            txid[..8].copy_from_slice(&self.next_order.to_le_bytes());
+            let outpoint = Outpoint {
+                txid: Hash32(txid),
+                index: 1,
+            };
+            let deposited = BitcoinFact::Deposited {
+                outpoint,
+                owner: Some(self.owner),
+                amount: Amount::new(amount),
+            };
+            self.apply(&Command::Bitcoin(deposited)).unwrap();
+            // Told until it is kept: here at once.
+            self.sync(None);
+            amount
+        };
+        self.truth.lp.paid_in += amount;
+    }
+
+    fn lp_asks_for_an_invoice(&mut self) {
+        let amount = 1 + u128::from(self.random.below(5_000_000));
+        let mut invoice = [8; 16];
+        invoice[..8].copy_from_slice(&self.next_order.to_le_bytes());
+        let given = self.order(ClaimOrder::GiveInvoice {
+            owner: self.owner,
+            invoice,
             amount: Amount::new(amount),
         });
+        let before = self.journal.len();
+        self.sync(None);
+        if given.is_ok() && self.journal.len() > before {
+            self.truth.lp.invoices.insert(invoice, amount);
+        }
+    }
+
+    fn lp_withdraws(&mut self) {
+        let amount = self.random.chance(800);
+        let amount = amount.then(|| Amount::new(u128::from(self.random.below(8_000_000))));
+        let cost = OutputCost {
+            fee: Amount::new(1_000 * u128::from(self.random.below(2_000))),
+            min: Amount::new(330_000),
+        };
+        let way = Way::OnChain { amount, cost };
+        let owner = self.owner;
+        if self.order(ClaimOrder::Withdraw { owner, way }).is_err() {
+            self.counts.insert("withdrawal refused");
+        }
+    }
+
+    fn lp_withdraws_over_lightning(&mut self) {
+        self.next_order += 1;
+        let invoice = InvoiceTerms {
+            hash: hash_of(PeerId(99), EffectId(self.next_order)),
+            amount: Amount::new(1 + u128::from(self.random.below(5_000_000))),
+            payee: NodeId([77; 33]),
+            expires_at: Timestamp(self.wall.0 + 3_600_000),
+        };
+        let (owner, way) = (self.owner, Way::Lightning(invoice));
+        self.told
+            .insert(invoice.hash, (Payee::Lp, invoice.amount.value()));
+        if self.order(ClaimOrder::Withdraw { owner, way }).is_err() {
+            self.told.remove(&invoice.hash);
+        }
+    }
+
+    /// The wallet signs what is due once, the oldest first, or finds that it never can.
+    fn pay_output(&mut self) {
+        self.sync(None);
+        let Some((id, amount)) = self.due.pop_first() else {
+            return;
+        };
+        if self.truth.lp.outputs.contains_key(&id) {
+            self.counts.insert("output asked for again");
+            return;
+        }
+        if self.random.chance(100) {
+            self.counts.insert("output refused");
+            self.apply(&Command::PaymentRefused { id }).unwrap();
+            return;
+        }
+        let state = self.sequencer.state();
+        let (_, withdrawal) = state.withdrawals().find(|(found, _)| *found == id).unwrap();
+        let fee_max = withdrawal.fee_max.value();
+        self.truth.lp.outputs.insert(id, (amount, fee_max, false));
+    }
+
+    /// An output is final, and cost less or more than was thought.
+    fn bury_output(&mut self) {
+        let waiting = self.truth.lp.outputs.iter_mut();
+        let Some((&id, output)) = waiting.into_iter().find(|(_, (.., is_final))| !is_final) else {
+            return;
+        };
+        let (amount, fee_max, is_final) = output;
+        *is_final = true;
+        let fee = u128::from(self.random.below(3_000)) * 1_000;
+        self.counts.insert("output final");
+        self.truth.lp.paid_out += *amount;
+        self.truth.lp.bore += fee.min(*fee_max);
+        self.truth.fees += fee.saturating_sub(*fee_max);
+        let told = Told::PaymentFinal(id, Amount::new(fee));
+        self.truth.untold.push(told);
     }
 
     /// A peer answers with its invoice, with a wrong one, with none, or not at all.
@@ -408,7 +601,7 @@ impl World {
             _ => {}
         }
         self.told
-            .insert(invoice.hash, (peer, invoice.amount.value()));
+            .insert(invoice.hash, (Payee::Peer(peer), invoice.amount.value()));
         let told = LightningCommand::InvoiceTold {
             peer,
             settlement,
@@ -441,14 +634,14 @@ impl World {
         let told = self.told.get(&hash).copied();
         match (stands, told) {
             (Some(Payment::UnderWay | Payment::Arrived { .. }), _) => {}
-            (None | Some(Payment::Failed), Some((peer, amount))) => {
+            (None | Some(Payment::Failed), Some((payee, amount))) => {
                 // What was observed of an earlier attempt is not told any more.
                 self.truth
                     .untold
-                    .retain(|told| *told != LightningCommand::Failed { hash });
+                    .retain(|told| *told != Told::Lightning(LightningCommand::Failed { hash }));
                 self.truth
                     .out
-                    .insert(hash, (peer, amount, Payment::UnderWay));
+                    .insert(hash, (payee, amount, Payment::UnderWay));
             }
             (None | Some(Payment::Failed), None) => {
                 let _ = self.lightning(LightningCommand::Failed { hash });
@@ -458,7 +651,7 @@ impl World {
 
     fn resolve(&mut self) {
         let mut under_way = self.truth.out.iter_mut();
-        let Some((&hash, (peer, amount, payment))) =
+        let Some((&hash, (payee, amount, payment))) =
             under_way.find(|(_, (_, _, payment))| *payment == Payment::UnderWay)
         else {
             return;
@@ -466,18 +659,29 @@ impl World {
         if self.random.chance(300) {
             *payment = Payment::Failed;
             self.counts.insert("payment failed");
-            self.truth.untold.push(LightningCommand::Failed { hash });
+            let failed = LightningCommand::Failed { hash };
+            self.truth.untold.push(Told::Lightning(failed));
             return;
         }
         let fee = u128::from(self.random.below(10_000));
         *payment = Payment::Arrived { fee };
-        self.counts.insert("payment arrived");
-        *self.truth.paid_out.entry(*peer).or_default() += *amount;
-        self.truth.fees += fee;
-        self.truth.untold.push(LightningCommand::Sent {
+        match *payee {
+            Payee::Peer(peer) => {
+                self.counts.insert("payment arrived");
+                *self.truth.paid_out.entry(peer).or_default() += *amount;
+                self.truth.fees += fee;
+            }
+            Payee::Lp => {
+                self.counts.insert("LP's invoice paid");
+                self.truth.lp.paid_out += *amount;
+                self.truth.lp.bore += fee;
+            }
+        }
+        let sent = LightningCommand::Sent {
             hash,
             fee: Amount::new(fee),
-        });
+        };
+        self.truth.untold.push(Told::Lightning(sent));
     }
 
     /// Tells the core, and acknowledges once that is durable; sometimes dies in between, and tells again.
@@ -485,7 +689,7 @@ impl World {
         let Some(&observation) = self.truth.untold.first() else {
             return;
         };
-        let taken = self.lightning(observation);
+        let taken = self.apply(&observation.command());
         assert!(
             matches!(
                 taken,
@@ -511,16 +715,31 @@ impl World {
     fn check(&self) {
         let state = self.sequencer.state();
         state.ledger().check_balanced().unwrap();
-        for (hash, (peer, _, payment)) in &self.truth.out {
-            if *payment == Payment::UnderWay {
-                let account = self.account(*peer);
-                let hash_under_way = account.settlement.and_then(|under_way| under_way.hash);
-                assert_eq!(
-                    hash_under_way,
-                    Some(*hash),
-                    "[I16] what is under way is journalled, and nothing else of the peer is"
-                );
+        for (hash, (payee, _, payment)) in &self.truth.out {
+            if *payment != Payment::UnderWay {
+                continue;
             }
+            match payee {
+                Payee::Peer(peer) => {
+                    let account = self.account(*peer);
+                    let hash_under_way = account.settlement.and_then(|under_way| under_way.hash);
+                    assert_eq!(
+                        hash_under_way,
+                        Some(*hash),
+                        "[I16] what is under way is journalled, and nothing else of the peer is"
+                    );
+                }
+                Payee::Lp => {
+                    let mut paid = state.withdrawals();
+                    let is_known = paid.any(|(_, paid)| paid.payout == Payout::Invoice(*hash));
+                    assert!(is_known, "[I16] what is under way is journalled");
+                }
+            }
+        }
+        for (id, (.., is_final)) in &self.truth.lp.outputs {
+            let mut under_way = state.withdrawals();
+            let is_known = under_way.any(|(known, _)| known == *id);
+            assert!(is_known || *is_final, "what was signed is in the books");
         }
     }
 
@@ -547,6 +766,8 @@ impl World {
             self.tell_invoice();
             self.run_errand();
             self.resolve();
+            self.pay_output();
+            self.bury_output();
             self.observe();
         }
     }
@@ -573,7 +794,19 @@ impl World {
             );
         }
         let sum = |books: &BTreeMap<PeerId, u128>| books.values().sum::<u128>();
-        let held = CAPITAL + sum(&self.truth.paid_in) - sum(&self.truth.paid_out) - self.truth.fees;
+        let lp = &self.truth.lp;
+        let claim = lp.paid_in - lp.paid_out - lp.bore;
+        let holders = &state.asset(BTC).unwrap().vault.holders;
+        let units = holders
+            .get(&self.owner)
+            .map_or(0, |held| held.units.value());
+        assert_eq!(units, claim, "the LP's notes");
+        assert_eq!(state.withdrawals().count(), 0);
+        let withdrawn = state.lp_on_bitcoin(self.owner).unwrap().withdrawn;
+        assert_eq!(withdrawn.value(), lp.paid_out);
+        let held = CAPITAL + claim + sum(&self.truth.paid_in)
+            - sum(&self.truth.paid_out)
+            - self.truth.fees;
         let accounts = state.asset(BTC).unwrap().accounts;
         assert_eq!(state.balance(accounts.vault).debit().value(), held);
         assert_eq!(state.balance(accounts.losses).debit(), Amount::ZERO);
@@ -599,6 +832,12 @@ fn every_settlement_is_paid_once_whatever_is_lost_and_the_books_agree_with_what_
         "payment failed",
         "payment arrived",
         "died before acknowledging",
+        "LP paid an invoice",
+        "LP's invoice paid",
+        "withdrawal refused",
+        "output refused",
+        "output final",
+        "output asked for again",
     ] {
         assert!(seen.contains(wanted), "never: {wanted}");
     }

@@ -190,7 +190,10 @@ impl ReservePolicy {
     }
 
     /// The output script of one address.
-    pub(super) fn script_at(&self, index: u32) -> Result<ScriptBuf, Fault> {
+    ///
+    /// # Errors
+    /// When there is no such address.
+    pub fn script_at(&self, index: u32) -> Result<ScriptBuf, Fault> {
         Ok(self.at(index)?.script_pubkey())
     }
 

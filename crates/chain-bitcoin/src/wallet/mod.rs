@@ -19,6 +19,7 @@ use bitcoin::{Address, Amount, FeeRate, Network};
 
 pub use deposit::{ConfirmationPolicy, Deposit, DepositTag, Observation};
 pub use payment::Payment;
+pub use spend::output_cost;
 pub use store::Purpose;
 pub use sync::Synced;
 

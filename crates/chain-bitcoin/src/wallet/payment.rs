@@ -14,6 +14,17 @@ pub struct Payment {
     pub amount: Amount,
 }
 
+impl Payment {
+    /// Of so much to a script that is known as bytes.
+    #[must_use]
+    pub fn new(script: Vec<u8>, amount_sat: u64) -> Self {
+        Self {
+            script: ScriptBuf::from_bytes(script),
+            amount: Amount::from_sat(amount_sat),
+        }
+    }
+}
+
 /// What a transaction of ours is for, which says who hands it in and whether another may take its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Kind {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bdk_wallet::error::{BuildFeeBumpError, CreateTxError};
 use bdk_wallet::{KeychainKind, SignOptions};
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, Transaction, Txid, Weight};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 use forebay_quantity::EffectId;
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use super::book::Book;
 use super::payment::{Kind, Payment, PaymentRecord, Version};
 use super::store::Change;
 use crate::Fault;
+use crate::bitcoind::FeeTarget;
 
 impl Wallet {
     /// Pays, once for each id: asked again with the same outputs, it goes on with what was signed. The transaction is on
@@ -49,6 +50,20 @@ impl Wallet {
             Some(txid) => Ok(txid),
             None => self.bitcoind.broadcast(&transaction).await,
         }
+    }
+
+    /// Whether a payment with this id is signed and looked after.
+    #[must_use]
+    pub fn is_signed(&self, id: EffectId) -> bool {
+        self.book().payments.contains_key(&id)
+    }
+
+    /// What bitcoind says it takes to be in the chain that soon.
+    ///
+    /// # Errors
+    /// When bitcoind does not say.
+    pub async fn fee_rate(&self, target: FeeTarget) -> Result<FeeRate, Fault> {
+        self.bitcoind.fee_rate(target).await
     }
 
     /// Signs a transaction that funds channels and keeps it, once for each id, without handing it in: the Lightning node
@@ -164,6 +179,25 @@ impl Wallet {
             ..Change::default()
         })
     }
+}
+
+/// What a payment to a script costs, as most are made: of two coins, with change.
+///
+/// The fee and the least that such an output holds, in satoshi.
+#[must_use]
+pub fn output_cost(script: &[u8], fee_rate: FeeRate) -> (u64, u64) {
+    /// Version, lock time, counts, and segwit's marker and flag.
+    const FRAME: u64 = 4 * 10 + 2;
+    const INPUT: u64 = 4 * 41 + 66;
+    const CHANGE: u64 = 4 * 43;
+    let script = ScriptBuf::from_bytes(script.to_vec());
+    let output = TxOut {
+        value: Amount::ZERO,
+        script_pubkey: script.clone(),
+    };
+    let weight = Weight::from_wu(FRAME + 2 * INPUT + CHANGE) + output.weight();
+    let fee = fee_rate.fee_wu(weight).unwrap_or(Amount::MAX_MONEY);
+    (fee.to_sat(), script.minimal_non_dust().to_sat())
 }
 
 /// The payment with this id, when there is one.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use forebay_api::{
-    AddBitcoin, Address, Asset, Bitcoin, LightningChannel, LightningView, NewAddress, ProblemKind,
-    Units,
+    AddBitcoin, Asset, Bitcoin, LightningChannel, LightningView, ProblemKind, Units,
 };
 use forebay_channel::NodeId;
 use forebay_pool::{Admin, BitcoinDefinition, LightningAccount};
@@ -18,7 +17,7 @@ use crate::lightning::Lightning;
 /// Without a contract that bounds it, the note index rises by no more than a tenth of a percent a day.
 const INDEX_RATE_MAX: u128 = 1_000 * RAY_PER_PPM;
 
-fn lightning(office: &Office) -> Result<&Arc<Lightning>, No> {
+pub(super) fn lightning(office: &Office) -> Result<&Arc<Lightning>, No> {
     let missing = "no Bitcoin is configured: add [bitcoin] to the configuration and start again";
     let lightning = office.lightning.as_ref();
     lightning.ok_or_else(|| No::new(ProblemKind::Rejected, missing))
@@ -75,11 +74,6 @@ pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
         pending: units(pending),
         channels,
     })
-}
-
-pub(super) async fn address(office: &Office, asked: NewAddress) -> Result<Address, No> {
-    let address = lightning(office)?.new_address(asked.payout.as_deref())?;
-    Ok(Address { address })
 }
 
 pub(super) fn view(account: &LightningAccount) -> LightningView {

@@ -3,6 +3,7 @@
 mod alarms;
 mod answers;
 mod bitcoin;
+mod claims;
 mod events;
 mod limit;
 mod lps;

@@ -90,6 +90,10 @@ fn kind_of(rejection: &Rejection) -> ProblemKind {
         | WrongPreimage
         | BadVoucher(_)
         | BadInvoice(_)
+        | BadClaim(_)
+        | ClaimTooLarge { .. }
+        | ClaimTooSmall { .. }
+        | NotHeld { .. }
         | UnknownEffect
         | BadPrice
         | BadFact(_) => ProblemKind::Rejected,

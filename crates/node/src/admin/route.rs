@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::page::{self, Page};
 use super::problem::No;
 use super::request::{Ask, Body, json, with_type};
-use super::{Office, alarms, bitcoin, events, lps, metrics, read, relation, write};
+use super::{Office, alarms, bitcoin, claims, events, lps, metrics, read, relation, write};
 use crate::core::ServingMode;
 
 /// The OpenAPI document, as committed.
@@ -58,7 +58,22 @@ pub(super) async fn carry_out(office: &Arc<Office>, ask: &Ask<'_>) -> Result<Res
         Operation::SetAsset => json(&write::set_asset(office, key, step, body(ask)?).await?),
         Operation::Bitcoin => json(&bitcoin::show(office).await?),
         Operation::AddBitcoin => json(&bitcoin::add(office, key, body(ask)?).await?),
-        Operation::NewAddress => json(&bitcoin::address(office, body(ask)?).await?),
+        Operation::NewAddress => {
+            json(&claims::address(office, ask.caller(), key, body(ask)?).await?)
+        }
+        Operation::BitcoinLps => paged(ask, claims::all(office, ask.caller(), asked(ask)?).await?),
+        Operation::SetPayout => {
+            let owner = claims::own(ask.caller(), step)?;
+            json(&claims::set_payout(office, key, owner, body(ask)?).await?)
+        }
+        Operation::Withdraw => {
+            let owner = claims::own(ask.caller(), step)?;
+            json(&claims::withdraw(office, (ask.caller(), key), owner, body(ask)?).await?)
+        }
+        Operation::NewInvoice => {
+            let owner = claims::own(ask.caller(), step)?;
+            json(&claims::invoice(office, key, owner, body(ask)?).await?)
+        }
         Operation::Peers => paged(ask, read::peers(office, ask.caller(), asked(ask)?).await?),
         Operation::Peer => json(&read::peer_named(office, ask.caller(), step).await?),
         Operation::AddPeer => json(&write::add_peer(office, key, body(ask)?).await?),

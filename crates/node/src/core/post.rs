@@ -146,11 +146,12 @@ impl Post {
         }
     }
 
-    /// After a start: what the state still owes the chain, and payments begun. Vouchers and invoices follow when links open.
+    /// After a start: what the state still owes the chain and LPs, and payments begun. Vouchers and invoices follow when links open.
     pub(crate) fn repeat_outstanding(&mut self, state: &State) {
         for effect in outstanding(state) {
             let is_paid = matches!(effect, Effect::Lightning(LightningEffect::Pay { .. }));
-            if is_paid || matches!(effect, Effect::Chain { .. }) {
+            let is_withdrawal = matches!(effect, Effect::Withdrawal(_));
+            if is_paid || is_withdrawal || matches!(effect, Effect::Chain { .. }) {
                 self.carry_out(effect);
             }
         }
@@ -218,6 +219,7 @@ impl Post {
             } => self.order_voucher(peer, serial, amount),
             Effect::Chain { id, request } => self.demand(id, request),
             Effect::Lightning(effect) => self.settle_over_lightning(effect),
+            Effect::Withdrawal(withdrawal) => self.pay_lp(withdrawal),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The live feed: what the journal took, told to those who look. The core hands over what is synced, and goes on at once;
 //! words are found here, and readers that are too slow are let go.
 
+mod claim;
 mod lightning;
 mod words;
 

@@ -6,6 +6,8 @@ use forebay_channel::Address;
 use forebay_pool::{ChainRequest, Event, NoticeKind, RelationKind, State, VaultFact};
 use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId};
 
+use super::claim::claim;
+
 /// What numbers stand for.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -146,6 +148,7 @@ impl Names {
             }
             Event::Lightning(happened) => self.lightning(happened),
             Event::BitcoinSaw(fact) => self.on_bitcoin(fact),
+            Event::Claim(happened) => claim(happened),
             Event::AssetSet(asset, policy) => {
                 let floor = policy.spread.floor_ppm.value();
                 let lent = policy.lent_max;

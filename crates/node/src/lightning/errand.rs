@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::Lightning;
+use super::payout::Due;
 
 /// Other ways are looked for this long when one fails.
 const PAYMENT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(200);
 const BUSY_MAX: u32 = 50;
 
 /// One thing to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Errand {
     /// Pay the invoice with this hash.
     Pay(Hash32),
@@ -33,6 +34,8 @@ pub(crate) enum Errand {
         /// In millisatoshi.
         amount: Amount,
     },
+    /// Pay an LP by an output.
+    PayOut(Due),
 }
 
 /// Carries errands out as they come; the core bounds how many are outstanding.
@@ -50,6 +53,7 @@ pub(crate) async fn run_errands(
                     node,
                     amount,
                 } => lightning.open(demand, node, amount).await,
+                Errand::PayOut(due) => lightning.is_due(due),
             }
         });
     }
@@ -65,7 +69,7 @@ impl Lightning {
             return;
         }
         if let Err(why) = self.begin_payment(hash).await {
-            warn!(%hash, "a settlement could not be paid: {why}");
+            warn!(%hash, "an invoice could not be paid: {why}");
             self.tell(LightningCommand::Failed { hash }).await;
         }
     }
@@ -81,7 +85,7 @@ impl Lightning {
                     Err("it had not left before the last restart".into())
                 }
                 Err(fault) => {
-                    warn!(%hash, "how a settlement stands cannot be told now: {fault}");
+                    warn!(%hash, "how a payment stands cannot be told now: {fault}");
                     Ok(())
                 }
             };

@@ -3,7 +3,9 @@
 
 mod config;
 mod errand;
+mod lp;
 mod observe;
+mod payout;
 mod start;
 mod wallet;
 
@@ -22,7 +24,9 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::BitcoinConfig;
 pub(crate) use errand::{Errand, run_errands};
+pub(crate) use lp::{InvoiceAsked, invoice_id};
 pub(crate) use observe::observe;
+pub(crate) use payout::Due;
 pub use start::LightningFault;
 pub(crate) use start::{Started, start};
 
@@ -52,6 +56,8 @@ pub(crate) struct Lightning {
     face: LightningFace,
     /// Invoices that peers told and that are not paid yet, by payment hash.
     told: Mutex<BTreeMap<Hash32, String>>,
+    /// Payments to LPs that the wallet has not signed yet, oldest first.
+    due: Mutex<BTreeMap<EffectId, Due>>,
     /// Held while a payment is begun, and while one is told to have failed, so that neither overtakes the other.
     outcome: tokio::sync::Mutex<()>,
 }
@@ -223,14 +229,19 @@ impl Lightning {
 
     /// Tells the core what happened; says whether it is durable now, or was before.
     async fn tell(&self, command: LightningCommand) -> bool {
-        match self.command(command).await {
+        self.tell_core(Command::Lightning(command)).await
+    }
+
+    async fn tell_core(&self, command: Command<'static>) -> bool {
+        let said = format!("{command:?}");
+        match self.core.command(command).await {
             Ok(())
             | Err(CommandFault::Rejected(Rejection::AlreadyTaken | Rejection::UnknownEffect)) => {
                 true
             }
             Err(CommandFault::Rejected(rejection)) => {
                 tracing::error!(
-                    ?command,
+                    command = said,
                     "the core does not take what Lightning says: {rejection}"
                 );
                 true

@@ -8,6 +8,7 @@ use forebay_pool::LightningCommand;
 use forebay_quantity::{Amount, EffectId, Hash32, PeerId};
 use tracing::{info, warn};
 
+use super::lp::lp_of;
 use super::{Lightning, settlement_of};
 
 /// Hands each observation to the core, and back as kept once it is durable there.
@@ -31,6 +32,9 @@ impl Lightning {
                 amount_msat,
                 ..
             } => {
+                if let Some(lp) = lp_of(*payer) {
+                    return self.invoice_paid(lp, *id, *amount_msat).await;
+                }
                 let (Some(settlement), Ok(peer)) = (settlement_of(*id), u32::try_from(*payer))
                 else {
                     return true;
@@ -51,7 +55,7 @@ impl Lightning {
                 .await
             }
             Observation::Failed { hash, reason } => {
-                warn!(hash = %Hash32(*hash), ?reason, "a settlement failed");
+                warn!(hash = %Hash32(*hash), ?reason, "a payment failed");
                 self.failed(Hash32(*hash)).await
             }
             Observation::Capacity {

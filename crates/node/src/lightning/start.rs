@@ -99,6 +99,7 @@ pub(crate) async fn start(
         core: core.clone(),
         face,
         told: Mutex::new(BTreeMap::new()),
+        due: Mutex::new(BTreeMap::new()),
         outcome: tokio::sync::Mutex::new(()),
     });
     Ok(Some(Started {

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_chain_bitcoin::wallet::{DepositTag, Observation, Purpose, Wallet};
-use forebay_chain_bitcoin::{Fault, bytes_of, script_of};
-use forebay_channel::Address;
+use forebay_chain_bitcoin::bytes_of;
+use forebay_chain_bitcoin::wallet::{Deposit, DepositTag, Observation, Wallet};
 use forebay_pool::{BitcoinFact, Command, Outpoint, Rejection};
 use forebay_quantity::{Amount, Hash32};
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -19,7 +17,7 @@ use crate::wall;
 /// How often bitcoind is asked for a new block.
 const POLL: Duration = Duration::from_secs(1);
 /// The operator's own capital.
-const OPERATOR: DepositTag = DepositTag(0);
+pub(super) const OPERATOR: DepositTag = DepositTag(0);
 
 /// Follows the chain until the node stops.
 pub(crate) async fn follow_wallet(lightning: Arc<Lightning>, mut stop: watch::Receiver<bool>) {
@@ -41,6 +39,9 @@ pub(crate) async fn follow_wallet(lightning: Arc<Lightning>, mut stop: watch::Re
             lightning.chain_heard().await;
         }
         lightning.tell_what_is_final().await;
+        if !is_down {
+            lightning.pay_out().await;
+        }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             _ = stop.changed() => return,
@@ -61,12 +62,18 @@ impl Lightning {
     /// Hands over what the wallet saw, in order; what the core does not take yet stays with the wallet.
     async fn tell_what_is_final(&self) {
         for (number, observation) in self.wallet.observations() {
-            let fact = match fact(&observation) {
-                Some(fact) => self.core.command(Command::Bitcoin(fact)).await,
-                None => Ok(()),
+            let told = match self.command_of(&observation).await {
+                Ok(Some(command)) => self.core.command(command).await,
+                Ok(None) => Ok(()),
+                Err(why) => {
+                    tracing::error!("what the wallet saw is not booked: {why}");
+                    return;
+                }
             };
-            match fact {
-                Ok(()) | Err(CommandFault::Rejected(Rejection::AlreadyTaken)) => {}
+            match told {
+                Ok(())
+                | Err(CommandFault::Rejected(Rejection::AlreadyTaken | Rejection::UnknownEffect)) =>
+                    {}
                 Err(fault) => {
                     warn!(
                         "the core does not take what the wallet saw, which is told again: {fault}"
@@ -81,61 +88,66 @@ impl Lightning {
         }
     }
 
-    /// An address for the operator's own capital, or for an LP that is paid back at `payout`.
-    pub(crate) fn new_address(&self, payout: Option<&str>) -> Result<String, Fault> {
-        let tag = match payout {
-            Some(payout) => tag_of(&script_of(payout, self.network)?),
-            None => OPERATOR,
+    /// What of it concerns the core.
+    ///
+    /// # Errors
+    /// When a deposit is for an LP that the journal does not know.
+    async fn command_of(
+        &self,
+        observation: &Observation,
+    ) -> Result<Option<Command<'static>>, String> {
+        Ok(match observation {
+            Observation::Final { deposit } => Some(self.deposited(deposit).await?),
+            // A channel's own report names what its funding cost.
+            Observation::Settled { id, .. } if Wallet::is_for_channels(*id) => None,
+            Observation::Settled { id, fee, .. } => Some(Command::PaymentFinal {
+                id: *id,
+                fee: millisatoshi(fee.to_sat()),
+            }),
+            Observation::DeepReorg { .. } => Some(Command::Bitcoin(BitcoinFact::DeepReorg)),
+            Observation::Received { deposit, needed } => {
+                info!(outpoint = %deposit.outpoint, "a deposit of {} waits for {needed} confirmations", deposit.amount);
+                None
+            }
+            Observation::Undone { deposit } => {
+                warn!(outpoint = %deposit.outpoint, "the chain dropped a deposit that was not final");
+                None
+            }
+        })
+    }
+
+    async fn deposited(&self, deposit: &Deposit) -> Result<Command<'static>, String> {
+        let owner = match lp_of(deposit.tag) {
+            None => None,
+            Some(number) => {
+                let known = self.core.query(move |state| state.lp_numbered(number));
+                let known = known.await.map_err(|fault| fault.to_string())?;
+                Some(known.ok_or_else(|| {
+                    format!("the journal knows no LP {number}: is the wallet's file this pool's?")
+                })?)
+            }
         };
-        let address = self.wallet.address(Purpose::Deposit(tag))?;
-        Ok(address.to_string())
-    }
-}
-
-/// What of it concerns the core.
-fn fact(observation: &Observation) -> Option<BitcoinFact> {
-    match observation {
-        Observation::Final { deposit } => Some(BitcoinFact::Deposited {
-            outpoint: Outpoint {
-                txid: Hash32(bytes_of(deposit.outpoint.txid)),
-                index: deposit.outpoint.vout,
-            },
-            owner: owner_of(deposit.tag),
+        let outpoint = Outpoint {
+            txid: Hash32(bytes_of(deposit.outpoint.txid)),
+            index: deposit.outpoint.vout,
+        };
+        Ok(Command::Bitcoin(BitcoinFact::Deposited {
+            outpoint,
+            owner,
             amount: millisatoshi(deposit.amount.to_sat()),
-        }),
-        // A channel's own report names what its funding cost.
-        Observation::Settled { id, .. } if Wallet::is_for_channels(*id) => None,
-        Observation::Settled { txid, fee, .. } => Some(BitcoinFact::MinersPaid {
-            txid: Hash32(bytes_of(*txid)),
-            amount: millisatoshi(fee.to_sat()),
-        }),
-        Observation::DeepReorg { .. } => Some(BitcoinFact::DeepReorg),
-        Observation::Received { deposit, needed } => {
-            info!(outpoint = %deposit.outpoint, "a deposit of {} waits for {needed} confirmations", deposit.amount);
-            None
-        }
-        Observation::Undone { deposit } => {
-            warn!(outpoint = %deposit.outpoint, "the chain dropped a deposit that was not final");
-            None
-        }
+        }))
     }
 }
 
-fn millisatoshi(satoshi: u64) -> Amount {
+pub(super) fn millisatoshi(satoshi: u64) -> Amount {
     Amount::new(u128::from(satoshi) * 1_000)
 }
 
-/// The first bytes of the SHA-256 of the script that an LP is paid back at; never the operator's tag.
-fn tag_of(script: &[u8]) -> DepositTag {
-    let hash: [u8; 32] = Sha256::digest(script).into();
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash[..8]);
-    DepositTag(u64::from_be_bytes(first).max(1))
+/// What the addresses of the LP with this number are labelled with.
+pub(super) fn lp_tag(number: u32) -> DepositTag {
+    DepositTag(u64::from(number) + 1)
 }
 
-/// What stands for an LP in the books: its tag, at the end of twenty bytes.
-fn owner_of(tag: DepositTag) -> Option<Address> {
-    let mut bytes = [0; 20];
-    bytes[12..].copy_from_slice(&tag.0.to_be_bytes());
-    (tag != OPERATOR).then(|| Address::new(bytes))
+fn lp_of(tag: DepositTag) -> Option<u32> {
+    u32::try_from(tag.0.checked_sub(1)?).ok()
 }

@@ -4,8 +4,9 @@ use alloc::boxed::Box;
 
 use forebay_channel::PeerKeys;
 use forebay_ilp::Address;
-use forebay_quantity::{Amount, CommandId, Hash32, PeerId};
+use forebay_quantity::{Amount, CommandId, Hash32, PeerId, Timestamp};
 
+use super::claim;
 use crate::Events;
 use crate::command::Admin;
 use crate::event::Event;
@@ -17,13 +18,14 @@ use crate::state::{
 
 pub(super) fn instruct(
     state: &State,
+    now: Timestamp,
     id: CommandId,
     admin: &Admin,
     events: &mut Events,
 ) -> Result<(), Rejection> {
     #[cfg(feature = "planted-bugs")]
     if forebay_quantity::planted::is(forebay_quantity::planted::Bug::InstructionRepeated) {
-        events.push(decide_one(state, admin)?);
+        events.push(decide_one(state, now, admin)?);
         return Ok(());
     }
     let digest = admin.digest();
@@ -34,7 +36,7 @@ pub(super) fn instruct(
             false => Rejection::IdReused,
         });
     }
-    let event = decide_one(state, admin)?;
+    let event = decide_one(state, now, admin)?;
     events.push(event);
     events.push(Event::InstructionTaken { id, digest });
     Ok(())
@@ -63,7 +65,7 @@ pub(super) fn keys(
     Ok(())
 }
 
-fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
+fn decide_one(state: &State, now: Timestamp, admin: &Admin) -> Result<Event, Rejection> {
     if let Admin::Found(genesis) = admin {
         return found(state, genesis);
     }
@@ -165,6 +167,7 @@ fn decide_one(state: &State, admin: &Admin) -> Result<Event, Rejection> {
             sound_relation(state, *peer, relation)?;
             Event::RelationSet(*peer, *relation)
         }
+        Admin::Claim(order) => Event::Claim(claim::order(state, now, order)?),
     })
 }
 

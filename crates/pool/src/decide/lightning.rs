@@ -2,17 +2,18 @@
 
 use forebay_quantity::{Amount, EffectId, Hash32, Milliseconds, PeerId, Timestamp};
 
+use super::claim;
 use crate::Events;
 use crate::effect::ChainRequest;
 use crate::event::Event;
 use crate::lightning::{InvoiceTerms, LightningCommand, LightningEvent};
 use crate::rejection::Rejection;
-use crate::state::{LightningAccount, Peer, Rail, Settlement, State, bounds};
+use crate::state::{LightningAccount, Paying, Peer, Rail, Settlement, State, bounds};
 
 /// An invoice is paid within this long after it was asked for.
-const INVOICE_EXPIRY: Milliseconds = Milliseconds(3_600_000);
+pub(super) const INVOICE_EXPIRY: Milliseconds = Milliseconds(3_600_000);
 /// An invoice that expires sooner is not begun with: routing takes a while.
-const INVOICE_LEFT_MIN: Milliseconds = Milliseconds(60_000);
+pub(super) const INVOICE_LEFT_MIN: Milliseconds = Milliseconds(60_000);
 
 pub(super) fn lightning(
     state: &State,
@@ -61,18 +62,26 @@ pub(super) fn lightning(
             }
             Some(LightningEvent::SettlementFailed { peer, settlement })
         }
-        Sent { hash, fee } => {
-            let (peer, settlement) = paying(state, hash)?;
-            Some(LightningEvent::SettlementPaid {
+        Sent { hash, fee } => match paying(state, hash)? {
+            Paid::Peer(peer, settlement) => Some(LightningEvent::SettlementPaid {
                 peer,
                 settlement,
                 fee,
-            })
-        }
-        Failed { hash } => {
-            let (peer, settlement) = paying(state, hash)?;
-            Some(LightningEvent::SettlementFailed { peer, settlement })
-        }
+            }),
+            Paid::Lp(id) => {
+                events.push(Event::Claim(claim::sent(state, id, fee)?));
+                None
+            }
+        },
+        Failed { hash } => match paying(state, hash)? {
+            Paid::Peer(peer, settlement) => {
+                Some(LightningEvent::SettlementFailed { peer, settlement })
+            }
+            Paid::Lp(id) => {
+                events.push(Event::Claim(claim::failed(state, id)?));
+                None
+            }
+        },
         Funded { demand, fee } => {
             let Some(ChainRequest::OpenLightning { peer, .. }) = state.demands.get(&demand) else {
                 return Err(Rejection::UnknownEffect);
@@ -224,13 +233,22 @@ fn running(state: &State, peer: PeerId, settlement: EffectId) -> Result<&Settlem
         .ok_or(Rejection::UnknownEffect)
 }
 
-/// Whose settlement is paid under a hash.
-fn paying(state: &State, hash: Hash32) -> Result<(PeerId, EffectId), Rejection> {
-    let peer = state.hashes.paying.get(&hash);
-    let peer = *peer.ok_or(Rejection::UnknownEffect)?;
-    let under_way = account(state, peer)?.settlement;
-    let settlement = under_way.expect("[I16] a hash is paid for a settlement").id;
-    Ok((peer, settlement))
+/// What is paid under a hash.
+enum Paid {
+    Peer(PeerId, EffectId),
+    Lp(EffectId),
+}
+
+fn paying(state: &State, hash: Hash32) -> Result<Paid, Rejection> {
+    let whom = state.hashes.paying.get(&hash);
+    Ok(match *whom.ok_or(Rejection::UnknownEffect)? {
+        Paying::Peer(peer) => {
+            let under_way = account(state, peer)?.settlement;
+            let settlement = under_way.expect("[I16] a hash is paid for a settlement").id;
+            Paid::Peer(peer, settlement)
+        }
+        Paying::Lp(id) => Paid::Lp(id),
+    })
 }
 
 /// What is to be paid to a peer now, in millisatoshi: as much of what it has earned as passes its threshold, its channels

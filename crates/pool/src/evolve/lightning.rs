@@ -6,7 +6,7 @@ use forebay_quantity::{Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
 use super::chain::{clamp_prepaid, grow_vault, shrink_vault, sum};
 use super::{RETRY_MS, draw, post};
 use crate::lightning::LightningEvent;
-use crate::state::{GivenInvoice, LightningAccount, Settlement, State, bounds};
+use crate::state::{GivenInvoice, LightningAccount, Paying, Settlement, State, bounds};
 
 pub(super) fn happened(state: &mut State, event: &LightningEvent) {
     match *event {
@@ -157,7 +157,7 @@ fn hashed(state: &mut State, peer: PeerId, hash: Hash32) {
         under_way.hash.replace(hash).is_none(),
         "[I16] a settlement has one payment hash"
     );
-    state.hashes.begin(hash, peer);
+    state.hashes.begin(hash, Paying::Peer(peer));
 }
 
 fn paid(state: &mut State, id: PeerId, fee: Amount) {

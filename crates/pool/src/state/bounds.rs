@@ -28,6 +28,12 @@ pub const HOLD_MAX_MS: u64 = 60_000;
 pub const INVOICES_MAX: usize = 1 << 10;
 /// An invoice is remembered this long after it expired, in milliseconds: longer than any HTLC that pays it can be on its way.
 pub const INVOICE_KEPT_MS: u64 = 7 * 86_400_000;
+/// LPs on Bitcoin: by invitation of the operator, or by an address asked for.
+pub const LPS_MAX: usize = 1 << 16;
+/// Withdrawals under way: a day of them fits few blocks.
+pub const WITHDRAWALS_MAX: usize = 1 << 12;
+/// Bytes of a payout script: the longest witness program, and what is older is shorter.
+pub const SCRIPT_MAX: usize = 42;
 /// Deposits on Bitcoin, each remembered for ever: 36 bytes each.
 pub const DEPOSITS_MAX: usize = 1 << 20;
 /// Payment hashes remembered, so that none is used twice: months of settlements.

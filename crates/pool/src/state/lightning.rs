@@ -143,11 +143,20 @@ impl OnBitcoin {
     }
 }
 
+/// Whom a payment of ours pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) enum Paying {
+    /// A peer, by its settlement under way.
+    Peer(PeerId),
+    /// An LP, by this withdrawal.
+    Lp(EffectId),
+}
+
 /// Payment hashes of ours: each is used once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct PaymentHashes {
-    /// Of settlements under way, with whom they pay.
-    pub(crate) paying: BTreeMap<Hash32, PeerId>,
+    /// Of payments under way, with whom they pay.
+    pub(crate) paying: BTreeMap<Hash32, Paying>,
     used: BTreeSet<Hash32>,
     used_in_order: VecDeque<Hash32>,
 }
@@ -157,8 +166,8 @@ impl PaymentHashes {
         self.used.contains(&hash)
     }
 
-    pub(crate) fn begin(&mut self, hash: Hash32, peer: PeerId) {
-        self.paying.insert(hash, peer);
+    pub(crate) fn begin(&mut self, hash: Hash32, whom: Paying) {
+        self.paying.insert(hash, whom);
         if self.used.insert(hash) {
             self.used_in_order.push_back(hash);
         }

@@ -4,6 +4,7 @@
 pub mod bounds;
 
 mod asset;
+mod claim;
 mod index;
 mod lightning;
 mod packet;
@@ -27,11 +28,13 @@ pub use asset::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, Cohort, Coverage, Holding, VaultMirror,
     VaultRules,
 };
+pub(crate) use claim::Claims;
+pub use claim::{Lp, Withdrawal};
 use index::Index;
 pub use lightning::{
     BitcoinDefinition, GivenInvoice, LightningAccount, MILLISATOSHI_SCALE, Rail, Settlement,
 };
-pub(crate) use lightning::{OnBitcoin, PaymentHashes};
+pub(crate) use lightning::{OnBitcoin, Paying, PaymentHashes};
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
@@ -86,6 +89,7 @@ pub struct State {
     pub(crate) commands_in_order: VecDeque<CommandId>,
     pub(crate) hashes: PaymentHashes,
     pub(crate) on_bitcoin: OnBitcoin,
+    pub(crate) claims: Claims,
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
     pub(crate) requests: LookupMap<(u32, u32), PacketId>,
@@ -116,6 +120,7 @@ impl Default for State {
             commands_in_order: VecDeque::new(),
             hashes: PaymentHashes::default(),
             on_bitcoin: OnBitcoin::default(),
+            claims: Claims::default(),
             requests: LookupMap::default(),
             heard: BTreeMap::new(),
             index: Index::default(),
@@ -231,6 +236,34 @@ impl State {
     /// Whether a settlement is under way that is paid under this hash.
     pub fn is_paying(&self, hash: Hash32) -> bool {
         self.hashes.paying.contains_key(&hash)
+    }
+
+    /// LPs on Bitcoin, by what stands for them in the books.
+    pub fn lps_on_bitcoin(&self) -> impl Iterator<Item = (Address, &Lp)> {
+        self.claims.lps.iter().map(|(owner, lp)| (*owner, lp))
+    }
+
+    /// One LP on Bitcoin.
+    pub fn lp_on_bitcoin(&self, owner: Address) -> Option<&Lp> {
+        self.claims.lps.get(&owner)
+    }
+
+    /// What stands in the books for the LP on Bitcoin with this number.
+    pub fn lp_numbered(&self, number: u32) -> Option<Address> {
+        self.claims.owners.get(number as usize).copied()
+    }
+
+    /// The LP that is paid at this script now.
+    pub fn lp_paid_at(&self, payout: &[u8]) -> Option<Address> {
+        self.claims.paid_at(payout)
+    }
+
+    /// Withdrawals under way, oldest first.
+    pub fn withdrawals(&self) -> impl Iterator<Item = (EffectId, &Withdrawal)> {
+        self.claims
+            .withdrawals
+            .iter()
+            .map(|(id, withdrawal)| (*id, withdrawal))
     }
 
     /// The peer for which a Lightning node settles.

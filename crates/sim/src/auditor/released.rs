@@ -48,7 +48,10 @@ impl Auditor {
             } => {
                 self.released.preimages.insert((*peer, *request), *preimage);
             }
-            Effect::Forward { .. } | Effect::RelayReject { .. } | Effect::Lightning(_) => {}
+            Effect::Forward { .. }
+            | Effect::RelayReject { .. }
+            | Effect::Lightning(_)
+            | Effect::Withdrawal(_) => {}
         }
     }
 

@@ -143,7 +143,7 @@ impl World {
                 amount: amount.value(),
             }),
             // This world has vaults only.
-            Effect::Lightning(_) => {}
+            Effect::Lightning(_) | Effect::Withdrawal(_) => {}
         }
     }
 

@@ -479,7 +479,10 @@ impl World {
             | Command::Outcome { .. }
             | Command::VaultRules { .. }
             | Command::Lightning(_)
-            | Command::Bitcoin(_) => {}
+            | Command::Bitcoin(_)
+            | Command::ClaimPaid(_)
+            | Command::PaymentFinal { .. }
+            | Command::PaymentRefused { .. } => {}
         }
     }
 

@@ -1,11 +1,11 @@
 //! Settlements over Lightning, as far as the core thread carries them: peers are asked for invoices, the rest is ordered.
 
 use forebay_channel::{LightningTerms, PeerMessage, Terms};
-use forebay_pool::{ChainRequest, LightningEffect, State};
+use forebay_pool::{ChainRequest, LightningEffect, Payout, State, WithdrawalEffect};
 use forebay_quantity::{Amount, EffectId, PeerId};
 
 use super::Post;
-use crate::lightning::Errand;
+use crate::lightning::{Due, Errand};
 
 impl Post {
     pub(super) fn settle_over_lightning(&mut self, effect: LightningEffect) {
@@ -17,6 +17,15 @@ impl Post {
             } => self.ask_invoice(peer, settlement, amount),
             LightningEffect::Pay { hash, .. } => self.order(Errand::Pay(hash)),
         }
+    }
+
+    /// By an output, or by the LP's invoice.
+    pub(super) fn pay_lp(&mut self, withdrawal: WithdrawalEffect) {
+        let WithdrawalEffect { id, amount, payout } = withdrawal;
+        self.order(match payout {
+            Payout::Output(script) => Errand::PayOut(Due { id, script, amount }),
+            Payout::Invoice(hash) => Errand::Pay(hash),
+        });
     }
 
     /// A demand goes to the Lightning node, or to a vault's chain.

@@ -151,7 +151,10 @@ impl Post {
             | Command::Price { .. }
             | Command::Tick
             | Command::VaultRules { .. }
-            | Command::Bitcoin(_) => None,
+            | Command::Bitcoin(_)
+            | Command::ClaimPaid(_)
+            | Command::PaymentFinal { .. }
+            | Command::PaymentRefused { .. } => None,
             Command::Lightning(command) => self.lightning_may_change(state, command),
         };
         self.terms_due.extend(peer);
