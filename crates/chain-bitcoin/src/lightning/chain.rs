@@ -8,11 +8,11 @@ use bitcoin::{FeeRate, Transaction, Txid};
 use lightning::chain::chaininterface::{BroadcasterInterface, ConfirmationTarget, FeeEstimator};
 use tokio::sync::mpsc;
 
+use super::outbox::Outbox;
 use crate::bitcoind::{Bitcoind, FeeTarget};
 use crate::{Fault, Retry};
 
-/// Packages that wait for bitcoind. LDK asks again for what matters, every 30 seconds, so that what does not fit here is
-/// not lost.
+/// Packages that wait for bitcoind. What does not fit here is handed in again later, by LDK or from the outbox.
 const BROADCASTS_MAX: usize = 1_000;
 /// How often a package is handed in while bitcoind does not answer, a second apart.
 const BROADCAST_TRIES_MAX: u32 = 60;
@@ -112,6 +112,8 @@ fn per_1000_weight(rate: FeeRate) -> u32 {
 /// Hands LDK's transactions to bitcoind, in order, on a task of its own.
 pub(crate) struct Broadcaster {
     packages: mpsc::Sender<Vec<Transaction>>,
+    /// Single transactions; a child that pays for its parents is made anew by LDK until they are in the chain.
+    outbox: Arc<Outbox>,
     /// The last ones, the newest at the end, for who wants to know what one paid.
     recent: Mutex<VecDeque<Transaction>>,
 }
@@ -121,7 +123,7 @@ const RECENT_MAX: usize = 64;
 
 impl Broadcaster {
     /// Starts the task; it ends with the last reference to the broadcaster.
-    pub(crate) fn start(bitcoind: Arc<Bitcoind>) -> Self {
+    pub(crate) fn start(bitcoind: Arc<Bitcoind>, outbox: Arc<Outbox>) -> Self {
         let (sender, mut packages) = mpsc::channel::<Vec<Transaction>>(BROADCASTS_MAX);
         tokio::spawn(async move {
             while let Some(package) = packages.recv().await {
@@ -130,7 +132,24 @@ impl Broadcaster {
         });
         Self {
             packages: sender,
+            outbox,
             recent: Mutex::default(),
+        }
+    }
+
+    /// Hands in again what is not in the chain, unless bitcoind has not taken all of it from before.
+    pub(crate) fn hand_in_again(&self) {
+        if self.packages.capacity() < self.packages.max_capacity() {
+            return;
+        }
+        for transaction in self.outbox.waiting() {
+            self.hand_in(vec![transaction]);
+        }
+    }
+
+    fn hand_in(&self, package: Vec<Transaction>) {
+        if self.packages.try_send(package).is_err() {
+            tracing::warn!(target: "lightning", "too many transactions wait for bitcoind; this one comes again");
         }
     }
 
@@ -155,9 +174,10 @@ impl BroadcasterInterface for Broadcaster {
     fn broadcast_transactions(&self, transactions: &[&Transaction]) {
         let package: Vec<_> = transactions.iter().map(|t| (*t).clone()).collect();
         self.remember(&package);
-        if self.packages.try_send(package).is_err() {
-            tracing::warn!(target: "lightning", "too many transactions wait for bitcoind; this one comes again");
+        if let [single] = package.as_slice() {
+            self.outbox.keep(single);
         }
+        self.hand_in(package);
     }
 }
 
@@ -177,11 +197,11 @@ async fn broadcast(bitcoind: &Bitcoind, package: &[Transaction]) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(fault) => {
-                // Usual where a conflicting transaction was faster; LDK looks at the chain for what happened.
+                // Usual where a conflicting transaction was faster: the chain says what happened.
                 tracing::warn!(target: "lightning", ?txids, %fault, "bitcoind does not take a transaction");
                 return;
             }
         }
     }
-    tracing::error!(target: "lightning", ?txids, "bitcoind is down; a transaction waits for LDK to ask again");
+    tracing::error!(target: "lightning", ?txids, "bitcoind is down; a transaction is handed in again later");
 }

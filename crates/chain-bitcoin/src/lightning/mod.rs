@@ -16,6 +16,7 @@ mod keys;
 mod message;
 mod node;
 mod observation;
+mod outbox;
 mod payment;
 mod peers;
 mod persist;

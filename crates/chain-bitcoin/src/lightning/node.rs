@@ -14,6 +14,7 @@ use super::channel::FundingBatch;
 use super::cycle::Wake;
 use super::keys::Keys;
 use super::observation::{ChannelNumber, NodeId, Observations, Observed};
+use super::outbox::Outbox;
 use super::peers::WantedPeers;
 use super::persist::Persister;
 use super::settings::LightningSettings;
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) wallet: Arc<dyn HotWallet>,
     pub(crate) bitcoind: Arc<Bitcoind>,
     pub(crate) fee_rates: Arc<FeeRates>,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) broadcaster: Arc<Broadcaster>,
     pub(crate) channels: Arc<Channels>,
     pub(crate) monitors: Arc<Monitors>,

@@ -5,12 +5,16 @@ use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::BlockHash;
+use bitcoin::block::Header;
 use lightning::chain::channelmonitor::{ChannelMonitor, ChannelMonitorUpdate};
+use lightning::chain::transaction::TransactionData;
 use lightning::chain::{BestBlock, Listen};
 use lightning::events::bump_transaction::{BumpTransactionEventHandler, Wallet};
 use lightning::io::Cursor;
 use lightning::ln::channelmanager::{ChainParameters, ChannelManagerReadArgs};
+use lightning::ln::msgs::BaseMessageHandler;
 use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
+use lightning::ln::types::ChannelId;
 use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
 use lightning::routing::scoring::{
     ProbabilisticScorer, ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters,
@@ -27,6 +31,7 @@ use super::cycle::{self, MANAGER, Wake};
 use super::keys::Keys;
 use super::node::{Inner, Locks};
 use super::observation::{OBSERVATIONS_MAX, Observations};
+use super::outbox::Outbox;
 use super::persist::{MONITORS, Persister, UPDATES};
 use super::settings::LightningSettings;
 use super::store::Store;
@@ -53,6 +58,7 @@ struct Ground {
     store: Arc<Store>,
     keys: Arc<Keys>,
     fee_rates: Arc<FeeRates>,
+    outbox: Arc<Outbox>,
     broadcaster: Arc<Broadcaster>,
     log: Arc<Log>,
     wallet: Arc<dyn HotWallet>,
@@ -81,15 +87,20 @@ pub(crate) async fn start(
         .map_err(block_fault)?;
     let (channels, channels_block) = ground.channels(&settings, &monitors, &tip)?;
     let (sweeper, sweeper_block) = ground.sweeper(&tip)?;
+    let places = ground.put_in_place(monitors, &channels)?;
     let mut cache = UnboundedCache::new();
     let tip = ground
         .catch_up(
             &settings,
             &bitcoind,
             &mut cache,
-            monitors,
+            places,
             [
-                (channels_block, &*channels as &(dyn Listen + Send + Sync)),
+                (
+                    channels_block,
+                    &*ground.outbox as &(dyn Listen + Send + Sync),
+                ),
+                (channels_block, &*channels),
                 (sweeper_block, &*sweeper),
             ],
         )
@@ -182,7 +193,9 @@ impl Ground {
     ) -> Result<Self, Fault> {
         let log = Arc::new(Log);
         let fee_rates = Arc::new(FeeRates::start(bitcoind).await?);
-        let broadcaster = Arc::new(Broadcaster::start(Arc::clone(bitcoind)));
+        let outbox = Arc::new(Outbox::load(Arc::clone(&store))?);
+        let broadcaster = Broadcaster::start(Arc::clone(bitcoind), Arc::clone(&outbox));
+        let broadcaster = Arc::new(broadcaster);
         let keys = Arc::new(Keys::new(&settings.seed, Arc::clone(&wallet)));
         check_identity(&store, &keys)?;
         let graph = Arc::new(read_graph(settings, &store, &log)?);
@@ -201,6 +214,7 @@ impl Ground {
             store,
             keys,
             fee_rates,
+            outbox,
             broadcaster,
             log,
             wallet,
@@ -335,45 +349,60 @@ impl Ground {
         Ok((Arc::new(sweeper), block.block_hash))
     }
 
-    /// Reads to all parts the blocks that each has missed, and puts the monitors in their place.
+    /// Hands the monitors over, each with the block that it stands at.
+    ///
+    /// What the store holds is durable, and LDK has to be told so of a monitor's first write alone: it remembers no other
+    /// that it waits for, and a channel whose node was killed right after that write would wait for ever. It is told before
+    /// any block, since LDK takes it for a bug when it finds the funding of such a channel in the chain.
+    fn put_in_place(
+        &self,
+        monitors: Vec<(BlockHash, Monitor)>,
+        channels: &Channels,
+    ) -> Result<Vec<(BlockHash, ChannelId)>, Fault> {
+        const FIRST_WRITE: u64 = 0;
+        let mut places = Vec::new();
+        for (block, monitor) in monitors {
+            let (channel, update) = (monitor.channel_id(), monitor.get_latest_update_id());
+            self.monitors
+                .load_existing_monitor(channel, monitor)
+                .map_err(|()| damaged("a channel's monitor"))?;
+            places.push((block, channel));
+            if update == FIRST_WRITE {
+                self.monitors
+                    .channel_monitor_updated(channel, update)
+                    .map_err(|_| damaged("a channel's monitor"))?;
+                // This is what makes LDK hear of it; no peer is connected that something could be sent to.
+                let _nothing = channels.get_and_clear_pending_msg_events();
+            }
+        }
+        Ok(places)
+    }
+
+    /// Reads to all parts the blocks that each has missed.
     async fn catch_up<'a>(
         &'a self,
         settings: &LightningSettings,
         bitcoind: &Bitcoind,
         cache: &mut UnboundedCache,
-        monitors: Vec<(BlockHash, Monitor)>,
-        others: [(BlockHash, &'a (dyn Listen + Send + Sync)); 2],
+        monitors: Vec<(BlockHash, ChannelId)>,
+        others: [(BlockHash, &'a (dyn Listen + Send + Sync)); 3],
     ) -> Result<ValidatedBlockHeader, Fault> {
         let monitors: Vec<_> = monitors
             .into_iter()
-            .map(|(block, monitor)| {
-                let listener = (
-                    monitor,
-                    Arc::clone(&self.broadcaster),
-                    Arc::clone(&self.fee_rates),
-                    Arc::clone(&self.log),
-                );
-                (block, listener)
+            .map(|(block, channel)| {
+                let ground = self;
+                (block, OneMonitor { ground, channel })
             })
             .collect();
-        let tip = {
-            let mut listeners: Vec<(BlockHash, &(dyn Listen + Send + Sync))> = others.to_vec();
-            listeners.extend(
-                monitors
-                    .iter()
-                    .map(|(block, listener)| (*block, listener as &(dyn Listen + Send + Sync))),
-            );
-            synchronize_listeners(bitcoind, settings.network, cache, listeners)
-                .await
-                .map_err(block_fault)?
-        };
-        for (_, (monitor, ..)) in monitors {
-            let channel = monitor.channel_id();
-            self.monitors
-                .load_existing_monitor(channel, monitor)
-                .map_err(|()| damaged("a channel's monitor"))?;
-        }
-        Ok(tip)
+        let mut listeners = others.to_vec();
+        listeners.extend(
+            monitors
+                .iter()
+                .map(|(block, listener)| (*block, listener as &(dyn Listen + Send + Sync))),
+        );
+        synchronize_listeners(bitcoind, settings.network, cache, listeners)
+            .await
+            .map_err(block_fault)
     }
 
     fn assemble(
@@ -431,6 +460,7 @@ impl Ground {
             wallet: self.wallet,
             bitcoind,
             fee_rates: self.fee_rates,
+            outbox: self.outbox,
             broadcaster: self.broadcaster,
             channels,
             monitors: self.monitors,
@@ -449,6 +479,40 @@ impl Ground {
             locks: Locks::default(),
         });
         (inner, Observations(receiver))
+    }
+}
+
+/// A monitor that reads blocks which others have read already.
+struct OneMonitor<'a> {
+    ground: &'a Ground,
+    channel: ChannelId,
+}
+
+impl Listen for OneMonitor<'_> {
+    fn filtered_block_connected(&self, header: &Header, data: &TransactionData, height: u32) {
+        let Ground {
+            monitors,
+            broadcaster,
+            fee_rates,
+            log,
+            ..
+        } = self.ground;
+        if let Ok(monitor) = monitors.get_monitor(self.channel) {
+            monitor.block_connected(header, data, height, &**broadcaster, &**fee_rates, log);
+        }
+    }
+
+    fn blocks_disconnected(&self, fork_point: BestBlock) {
+        let Ground {
+            monitors,
+            broadcaster,
+            fee_rates,
+            log,
+            ..
+        } = self.ground;
+        if let Ok(monitor) = monitors.get_monitor(self.channel) {
+            monitor.blocks_disconnected(fork_point, &**broadcaster, &**fee_rates, log);
+        }
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn spawn_all(
     });
     every(inner, REBROADCAST_PERIOD, |inner| {
         inner.monitors.rebroadcast_pending_claims();
+        inner.broadcaster.hand_in_again();
     });
     every(inner, NETWORK_PERIOD, |inner| {
         inner.graph.remove_stale_channels_and_tracking();
@@ -108,6 +109,7 @@ struct Followers(Arc<Inner>);
 
 impl Listen for Followers {
     fn filtered_block_connected(&self, header: &Header, data: &TransactionData, height: u32) {
+        self.0.outbox.filtered_block_connected(header, data, height);
         self.0
             .monitors
             .filtered_block_connected(header, data, height);
@@ -120,12 +122,14 @@ impl Listen for Followers {
     }
 
     fn block_connected(&self, block: &Block, height: u32) {
+        self.0.outbox.block_connected(block, height);
         self.0.monitors.block_connected(block, height);
         self.0.channels.block_connected(block, height);
         self.0.sweeper.block_connected(block, height);
     }
 
     fn blocks_disconnected(&self, fork_point: BestBlock) {
+        self.0.outbox.blocks_disconnected(fork_point);
         self.0.monitors.blocks_disconnected(fork_point);
         self.0.channels.blocks_disconnected(fork_point);
         self.0.sweeper.blocks_disconnected(fork_point);

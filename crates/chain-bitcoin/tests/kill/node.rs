@@ -84,6 +84,7 @@ async fn keep(mut observations: Observations, mut journal: File) {
             } => format!("received {} {amount_msat}\n", hex(hash)),
             Observation::Sent { hash, fee_msat, .. } => format!("sent {} {fee_msat}\n", hex(hash)),
             Observation::Failed { hash, .. } => format!("failed {}\n", hex(hash)),
+            Observation::ChannelPending { .. } => "funded\n".to_owned(),
             Observation::ChannelClosed { reason, .. } => format!("closed {reason}\n"),
             _ => String::new(),
         };

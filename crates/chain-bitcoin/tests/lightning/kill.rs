@@ -33,6 +33,36 @@ fn a_node_killed_at_any_moment_pays_nothing_twice_and_loses_nothing() {
     run.check();
 }
 
+/// LDK hands a funding in once. bitcoind did not have it when the node was killed, and gets it after the next start.
+#[test]
+fn a_funding_that_bitcoind_never_got_is_handed_in_after_a_kill() {
+    let mut world = World::new();
+    let theirs = world.theirs("theirs");
+    let folder = world.folder.path().join("killed");
+    let mut process = Process::start(&folder, world.regtest.port());
+    let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> =
+        process.ask("address").parse().expect("an address");
+    world.pay(&address.assume_checked(), 2 * CHANNEL_SAT);
+    world.mine(1);
+    until("the coins are seen", || process.ask("coins") != "0");
+    let connect = format!("connect {} {}", hex(&theirs.id()), theirs.address);
+    assert_eq!(process.ask(&connect), "done");
+    let stopped = world.runtime.block_on(world.regtest.stop());
+    stopped.expect("bitcoind stops");
+    let open = format!("open {} {CHANNEL_SAT}", hex(&theirs.id()));
+    assert_eq!(process.ask(&open), "done");
+    let journal = folder.join("journal");
+    until("the channel is funded", || {
+        std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("funded"))
+    });
+    process.kill();
+    let started = world.runtime.block_on(world.regtest.start_again());
+    started.expect("bitcoind starts again");
+    assert_eq!(world.mempool(), 0, "nobody has handed it in");
+    let _process = Process::start(&folder, world.regtest.port());
+    until("the funding is in the mempool", || world.mempool() == 1);
+}
+
 struct Run<'a> {
     world: &'a World,
     theirs: &'a Theirs,
@@ -76,26 +106,17 @@ impl<'a> Run<'a> {
         }
         // One that is there already is left as it is.
         assert_eq!(self.process.ask(&line), "done");
-        until("the funding is in the mempool", || self.mempool() > 0);
+        until("the funding is in the mempool", || self.world.mempool() > 0);
         std::thread::sleep(Duration::from_millis(500));
-        assert_eq!(self.mempool(), 1, "one channel was funded, once");
+        assert_eq!(self.world.mempool(), 1, "one channel was funded, once");
         self.world.settle(self.theirs);
         self.usable();
     }
 
-    fn mempool(&self) -> usize {
-        let client = self.world.regtest.client();
-        let pool: Vec<String> = self
-            .world
-            .runtime
-            .block_on(client.call("getrawmempool", &[]))
-            .expect("bitcoind answers");
-        pool.len()
-    }
-
     fn connect(&mut self) {
         let line = format!("connect {} {}", hex(&self.theirs.id()), self.theirs.address);
-        assert_eq!(self.process.ask(&line), "done");
+        // The peer takes no second connection before it has noticed the end of the first.
+        until("the peer answers", || self.process.ask(&line) == "done");
     }
 
     fn usable(&mut self) {

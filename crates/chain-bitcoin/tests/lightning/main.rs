@@ -1,10 +1,16 @@
 //! The Lightning node against ldk-node, over a real bitcoind, without which these tests fail and say how to get it.
 
 mod changes;
+mod cheats;
 #[path = "../kill/coins.rs"]
 mod coins;
 mod figures;
 mod hold;
+mod hot_wallet;
+mod kill;
+mod outages;
 mod payments;
+mod reorgs;
 mod restart;
+mod stuck;
 mod world;

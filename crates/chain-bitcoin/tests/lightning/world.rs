@@ -76,6 +76,47 @@ impl World {
             .height
     }
 
+    /// How many transactions wait for a block.
+    pub(crate) fn mempool(&self) -> usize {
+        let client = self.regtest.client();
+        let pool: Vec<String> = self
+            .runtime
+            .block_on(client.call("getrawmempool", &[]))
+            .expect("bitcoind answers");
+        pool.len()
+    }
+
+    /// What is unspent at an address, in sat, as bitcoind finds it among all coins of the chain.
+    pub(crate) fn unspent_at(&self, address: &bitcoin::Address) -> u64 {
+        let wanted = serde_json::json!([format!("addr({address})")]);
+        let found: serde_json::Value = self
+            .runtime
+            .block_on(
+                self.regtest
+                    .client()
+                    .call("scantxoutset", &["start".into(), wanted]),
+            )
+            .expect("bitcoind answers");
+        let total = found["total_amount"].as_f64().expect("a number");
+        Amount::from_btc(total)
+            .expect("no more than there is")
+            .to_sat()
+    }
+
+    /// Puts other blocks in place of the newest, and one more. What the old ones held is in the new ones but the first.
+    pub(crate) fn reorg(&self, depth: u32) {
+        let height = self.height() - depth + 1;
+        self.runtime.block_on(async {
+            let first = self.regtest.client().block_hash(height).await;
+            let first = first.expect("bitcoind answers").expect("it is there");
+            let taken_out = self.regtest.invalidate(first).await;
+            taken_out.expect("bitcoind takes it out");
+            let empty = self.regtest.mine_only(&[]).await;
+            empty.expect("bitcoind makes a block");
+        });
+        self.mine(depth);
+    }
+
     pub(crate) fn ours(&self, name: &str) -> Ours {
         Ours::start(
             self,
@@ -353,7 +394,8 @@ pub(crate) struct Theirs {
 }
 
 impl Theirs {
-    fn start(world: &World, name: &str) -> Self {
+    /// In its own folder, where a second start finds what the first one left.
+    pub(crate) fn start(world: &World, name: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut builder = ldk_node::Builder::new();
         builder.set_network(Network::Regtest);

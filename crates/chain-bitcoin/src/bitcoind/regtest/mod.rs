@@ -74,7 +74,7 @@ impl Regtest {
     /// # Errors
     /// When the binary is missing (says how to get it), ends, or does not answer in time.
     pub async fn start(settings: RegtestSettings) -> io::Result<Self> {
-        let (child, port, client) = launch(&settings).await?;
+        let (child, port, client) = launch(&settings, None).await?;
         Ok(Self {
             child,
             settings,
@@ -221,16 +221,13 @@ impl Regtest {
         Ok(())
     }
 
-    /// Starts it again in its folder, on another port: ask for [`Self::client_settings`] anew.
+    /// Starts it again in its folder and on its port, so that its clients find it.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_again(&mut self) -> io::Result<()> {
         end(&mut self.child);
-        let (child, port, client) = launch(&self.settings).await?;
-        self.child = child;
-        self.port = port;
-        self.client = client;
+        (self.child, self.port, self.client) = launch(&self.settings, Some(self.port)).await?;
         Ok(())
     }
 
@@ -250,7 +247,10 @@ impl Drop for Regtest {
     }
 }
 
-async fn launch(settings: &RegtestSettings) -> io::Result<(Child, u16, Bitcoind)> {
+async fn launch(
+    settings: &RegtestSettings,
+    port: Option<u16>,
+) -> io::Result<(Child, u16, Bitcoind)> {
     if !settings.binary.is_file() {
         let message = format!(
             "there is no bitcoind at {}; run `cargo xtask bitcoind`",
@@ -260,10 +260,10 @@ async fn launch(settings: &RegtestSettings) -> io::Result<(Child, u16, Bitcoind)
     }
     std::fs::create_dir_all(&settings.folder)?;
     for _ in 0..TRIES_MAX {
-        let port = free_port()?;
+        let port = port.map_or_else(free_port, Ok)?;
         let mut child = command(settings, port)?.spawn()?;
         let client = Bitcoind::new(client_settings(port)).map_err(io::Error::other)?;
-        if answers(&client, &mut child).await? {
+        if answers(&client, &mut child, &settings.folder).await? {
             return Ok((child, port, client));
         }
     }
@@ -273,19 +273,31 @@ async fn launch(settings: &RegtestSettings) -> io::Result<(Child, u16, Bitcoind)
 }
 
 /// False when it ended by itself.
-async fn answers(client: &Bitcoind, child: &mut Child) -> io::Result<bool> {
+async fn answers(client: &Bitcoind, child: &mut Child, folder: &Path) -> io::Result<bool> {
     let started = Instant::now();
     while started.elapsed() < START_MAX {
         if child.try_wait()?.is_some() {
             return Ok(false);
         }
-        if client.tip().await.is_ok() {
+        if is_in(client, folder).await {
             return Ok(true);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     end(child);
     Err(io::Error::other("bitcoind does not answer"))
+}
+
+/// Whether the one that answers is the one of this folder: another may have taken the port, with the same password.
+async fn is_in(client: &Bitcoind, folder: &Path) -> bool {
+    let Ok(info) = client.call::<Value>("getrpcinfo", &[]).await else {
+        return false;
+    };
+    let log = info["logpath"].as_str().map(Path::new);
+    match (log.map(Path::canonicalize), folder.canonicalize()) {
+        (Some(Ok(log)), Ok(folder)) => log.starts_with(folder),
+        _ => false,
+    }
 }
 
 fn command(settings: &RegtestSettings, port: u16) -> io::Result<Command> {
