@@ -82,6 +82,8 @@ pub struct AssetBooks {
     pub note_index: Units,
     /// What a stolen operator key would cost now.
     pub stolen_key_cost: Units,
+    /// Of the vault's money, what lies on Bitcoin in the reserve, in the chain's base units; zero for what has a vault.
+    pub chain_reserved: Units,
     /// In the vault, or on peers' vouchers that their deposits cover.
     pub reserves: Units,
     /// Lent into other assets by swaps, and owed by peers on credit.

@@ -22,6 +22,7 @@ mod operation;
 mod peer;
 mod problem;
 mod relation;
+mod reserve;
 mod units;
 
 pub use access::{AddToken, Role, Token};
@@ -36,6 +37,7 @@ pub use operation::{Found, Method, OPERATIONS, Operation, Row, find};
 pub use peer::{AddPeer, ChannelView, LaneView, Peer, PeerChannel, PeerPolicy, Route, SetPeer};
 pub use problem::{Problem, ProblemKind};
 pub use relation::{Relation, RelationKind, RouteView, Routes};
+pub use reserve::{CopyTaken, Reserve, ReserveDraft, ReserveOutput, SignedCopy};
 pub use units::Units;
 
 /// Is the process alive? No token.
@@ -56,6 +58,10 @@ pub const ASSETS: &str = "/v1/assets";
 pub const BITCOIN: &str = "/v1/bitcoin";
 /// Addresses to pay to.
 pub const BITCOIN_ADDRESSES: &str = "/v1/bitcoin/addresses";
+/// The reserve on Bitcoin.
+pub const BITCOIN_RESERVE: &str = "/v1/bitcoin/reserve";
+/// Signed copies of drafts on it.
+pub const BITCOIN_RESERVE_COPIES: &str = "/v1/bitcoin/reserve/copies";
 /// LPs on Bitcoin.
 pub const BITCOIN_LPS: &str = "/v1/bitcoin/lps";
 /// Accounts with connectors.

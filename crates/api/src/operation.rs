@@ -31,6 +31,10 @@ pub enum Operation {
     AddBitcoin,
     /// An address to pay to.
     NewAddress,
+    /// The reserve on Bitcoin.
+    Reserve,
+    /// A signed copy of a draft on it.
+    TakeCopy,
     /// LPs on Bitcoin.
     BitcoinLps,
     /// Pays an LP on Bitcoin elsewhere.
@@ -291,6 +295,20 @@ pub const OPERATIONS: &[Row] = &[
         "An address that was never used, for the operator's capital or an LP's; with an `lp` token its own alone.",
     )
     .by(FOR_LPS),
+    get(
+        Operation::Reserve,
+        BITCOIN_RESERVE,
+        LPS,
+        One(of::<Reserve>),
+        "The reserve on Bitcoin: who guards it, what lies in it, and which drafts wait for members.",
+    ),
+    write(
+        Operation::TakeCopy,
+        (Post, BITCOIN_RESERVE_COPIES),
+        Some(of::<SignedCopy>),
+        of::<CopyTaken>,
+        "Takes a copy of a draft that a member has signed, and hands the spend in once enough have.",
+    ),
     get(
         Operation::BitcoinLps,
         BITCOIN_LPS,

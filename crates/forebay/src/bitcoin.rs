@@ -1,9 +1,12 @@
 //! `forebay bitcoin`: the running pool's wallet and Lightning node.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use forebay_api::{
-    AddBitcoin, Address, Asset, AssetPolicy, BITCOIN, BITCOIN_ADDRESSES, Bitcoin, NewAddress, Units,
+    AddBitcoin, Address, Asset, AssetPolicy, BITCOIN, BITCOIN_ADDRESSES, BITCOIN_RESERVE,
+    BITCOIN_RESERVE_COPIES, Bitcoin, CopyTaken, NewAddress, Reserve, SignedCopy, Units,
 };
 use forebay_quantity::Amount;
 
@@ -30,12 +33,114 @@ pub(crate) enum OnBitcoin {
     },
     /// Show the wallet, the node and its channels.
     Show,
+    /// The reserve that the committee guards with the operator.
+    #[command(subcommand)]
+    Reserve(OnReserve),
     /// Print an address that was never used.
     Address {
         /// Where an LP is paid back: what arrives becomes its notes. Left out, it is the operator's own capital.
         #[arg(long)]
         payout: Option<String>,
     },
+}
+
+/// The reserve, from the operator's side.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnReserve {
+    /// Show what lies in it, and which drafts wait for members.
+    Show,
+    /// Print the descriptor, for the members' files and for other wallets: it spends nothing.
+    Descriptor,
+    /// Write a draft to a file, for members to sign.
+    Draft {
+        /// Its number, as `show` says.
+        number: u64,
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Take copies that members have signed; the spend is handed in once enough have.
+    Take {
+        /// Signed copies.
+        #[arg(required = true)]
+        copies: Vec<PathBuf>,
+    },
+}
+
+impl OnReserve {
+    async fn run(self, client: &Client, json: bool) -> Result<()> {
+        if let Self::Take { copies } = &self {
+            for path in copies {
+                let psbt = std::fs::read_to_string(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))?;
+                let taken: CopyTaken = client
+                    .post(BITCOIN_RESERVE_COPIES, &SignedCopy { psbt })
+                    .await?;
+                show(json, &taken, |taken| match &taken.transaction {
+                    Some(txid) => println!(
+                        "{}: enough have signed; handed in as {txid}.",
+                        path.display()
+                    ),
+                    None => println!("{}: taken; more have to sign.", path.display()),
+                })?;
+            }
+            return Ok(());
+        }
+        let reserve: Reserve = client.read(BITCOIN_RESERVE).await?;
+        match self {
+            Self::Show | Self::Take { .. } => show(json, &reserve, draw_reserve),
+            Self::Descriptor => {
+                let text = serde_json::json!({ "descriptor": reserve.descriptor });
+                show(json, &text, |_| println!("{}", reserve.descriptor))
+            }
+            Self::Draft { number, file } => {
+                let found = reserve.drafts.iter().find(|draft| draft.number == number);
+                let draft = found.with_context(|| format!("no draft {number} waits"))?;
+                ensure!(
+                    !file.exists(),
+                    "{} exists: name another file",
+                    file.display()
+                );
+                std::fs::write(&file, format!("{}\n", draft.psbt))
+                    .with_context(|| format!("{} cannot be written", file.display()))?;
+                show(json, draft, |_| {
+                    println!("{} is for the members to sign.", file.display())
+                })
+            }
+        }
+    }
+}
+
+fn draw_reserve(reserve: &Reserve) {
+    let btc = |units: Units| whole(units, SATOSHI);
+    println!(
+        "{} BTC in the reserve; the operator with {} of {} members spends it. At most {} BTC are to be hot.",
+        btc(reserve.total),
+        reserve.threshold,
+        reserve.members,
+        btc(reserve.hot_max)
+    );
+    for output in &reserve.outputs {
+        println!(
+            "{}: {} BTC, {} days old",
+            output.outpoint,
+            btc(output.amount),
+            output.blocks / 144
+        );
+    }
+    for draft in &reserve.drafts {
+        let signed = draft
+            .members_signed
+            .iter()
+            .filter(|signed| **signed)
+            .count();
+        println!(
+            "draft {}: {} BTC to the hot wallet, {} BTC to miners; {signed} of {} members have signed",
+            draft.number,
+            btc(draft.pays),
+            btc(draft.fee),
+            reserve.threshold
+        );
+    }
 }
 
 impl OnBitcoin {
@@ -54,6 +159,7 @@ impl OnBitcoin {
                 let asset: Asset = client.post(BITCOIN, &asset).await?;
                 show(json, &asset, |asset| println!("{} is listed.", asset.code))
             }
+            Self::Reserve(reserve) => reserve.run(client, json).await,
             Self::Show => {
                 let bitcoin: Bitcoin = client.read(BITCOIN).await?;
                 show(json, &bitcoin, draw)

@@ -408,11 +408,15 @@ fn draw_books(books: &Books) {
             ("brought in by swaps", asset.borrowed),
             ("a stolen key would cost now", asset.stolen_key_cost),
         ];
+        let reserved = whole(asset.chain_reserved, asset.chain_scale);
         let rows: Vec<_> = lines
             .iter()
             .map(|(name, units)| vec![format!("  {name}"), whole(units, asset.scale)])
             .collect();
         table(&rows);
+        if !asset.chain_reserved.0.is_zero() {
+            println!("  {reserved} of it lie in the reserve");
+        }
     }
     for chain in &books.chains {
         println!(

@@ -98,7 +98,9 @@ mod tests {
         let cause = || std::io::Error::other("no such file");
         let quoted = anyhow::Error::new(cause()).context("a.toml cannot be read: no such file");
         assert_eq!(reason(&quoted), "a.toml cannot be read: no such file");
-        let named = Err::<(), _>(cause()).context("reading a.toml").unwrap_err();
+        let named = Err::<(), _>(cause())
+            .context("reading a.toml")
+            .expect_err("it is one");
         assert_eq!(reason(&named), "reading a.toml: no such file");
     }
 

@@ -33,7 +33,7 @@ pub use core::{
     Readiness, Rejects, ServingMode,
 };
 pub use http::{HttpMode, HttpUplink};
-pub use lightning::{BitcoinConfig, LightningFault};
+pub use lightning::{BitcoinConfig, LightningFault, RESERVE_LABEL, ReserveConfig};
 pub use link::Uplink;
 pub use node::{Keys, Node, RunningNode, StartFault};
 pub use witness::Witness;

@@ -1,9 +1,12 @@
 //! What needs somebody: judged from the state, so that nobody outside has to.
 
 use forebay_channel::Notice;
-use forebay_quantity::{AssetId, PPM_ONE, PeerId, Timestamp};
+use forebay_quantity::{Amount, AssetId, PPM_ONE, PeerId, Timestamp};
 
 use crate::state::State;
+
+/// At day 90 the members could spend an output alone: by day 60 it was to be renewed.
+const RENEWAL_LATE_DAYS: u32 = 60;
 
 /// One thing that needs somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub enum Alarm {
     Unbalanced,
     /// A notice runs on a peer's channel.
     Notice(PeerId, Notice),
+    /// An output of the reserve on Bitcoin is this many days old, and was to be renewed before.
+    ReserveLate(AssetId, u32),
+    /// The operator's key alone holds more on Bitcoin than it should, in ledger units.
+    AboveCap(AssetId, Amount),
 }
 
 impl State {
@@ -55,12 +62,28 @@ impl State {
             let has_channel = peers.any(|(_, peer)| peer.asset == id && peer.channel.is_some());
             (has_channel && !self.hears(now, id)).then_some(Alarm::Silent(id))
         });
+        let on_bitcoin = self.asset_on_bitcoin();
+        let reserve = on_bitcoin
+            .into_iter()
+            .flat_map(|id| self.reserve_alarms(id));
         let unbalanced = unbalanced.then_some(Alarm::Unbalanced);
         unbalanced
             .into_iter()
             .chain(books)
             .chain(covered)
             .chain(silent)
+            .chain(reserve)
             .chain(notices)
+    }
+
+    fn reserve_alarms(&self, id: AssetId) -> impl Iterator<Item = Alarm> + use<> {
+        let days = self.reserve.found.oldest_days;
+        let late = (days >= RENEWAL_LATE_DAYS).then_some(Alarm::ReserveLate(id, days));
+        let swept = self.reserve.sweep.map(|(_, amount)| amount);
+        let hot = self.hot(id).saturating_sub(swept.unwrap_or_default());
+        let rules = self.reserve.rules;
+        let is_above = rules.is_some_and(|rules| hot > rules.hot_max);
+        let above = is_above.then(|| Alarm::AboveCap(id, self.asset_of(id).ledger_ceil(hot)));
+        late.into_iter().chain(above)
     }
 }

@@ -12,6 +12,7 @@ use crate::bitcoin::BitcoinFact;
 use crate::claim::{ClaimOrder, ClaimPaid};
 use crate::lightning::LightningCommand;
 use crate::rejection::RejectCode;
+use crate::reserve::ReserveCommand;
 use crate::state::{
     AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, PeerPolicy, Relation, VaultRules,
 };
@@ -90,10 +91,14 @@ pub enum Command<'a> {
     Bitcoin(BitcoinFact),
     /// An LP paid an invoice of ours, and what it brought is ours for good.
     ClaimPaid(ClaimPaid),
+    /// The reserve on Bitcoin: its rules, and what is seen of it.
+    Reserve(ReserveCommand),
     /// A payment of the wallet's on Bitcoin is final.
     PaymentFinal {
         /// The effect that it was made for.
         id: EffectId,
+        /// The transaction that made it.
+        txid: Hash32,
         /// What it paid to miners, in millisatoshi.
         fee: Amount,
     },

@@ -7,10 +7,12 @@ mod claim;
 mod lightning;
 mod packet;
 mod plan;
+mod reserve;
 
-use forebay_quantity::{AssetId, EffectId, SourceId, Timestamp};
+use forebay_quantity::{Amount, AssetId, EffectId, Hash32, SourceId, Timestamp};
 
 use crate::Events;
+use crate::bitcoin::BitcoinFact;
 use crate::command::Command;
 use crate::event::Event;
 use crate::rejection::Rejection;
@@ -57,15 +59,37 @@ pub fn decide(
         Command::Bitcoin(fact) => bitcoin::fact(state, fact, events),
         Command::Lightning(command) => lightning::lightning(state, now, command, events),
         Command::ClaimPaid(paid) => claim::paid(state, paid, events),
-        Command::PaymentFinal { id, fee } => {
-            events.push(Event::Claim(claim::sent(state, *id, *fee)?));
-            Ok(())
-        }
+        Command::Reserve(command) => reserve::reserve(state, command, events),
+        Command::PaymentFinal { id, txid, fee } => payment_final(state, *id, *txid, *fee, events),
         Command::PaymentRefused { id } => {
-            events.push(Event::Claim(claim::failed(state, *id)?));
+            let event = match reserve::settled(state, *id, true) {
+                Some(settled) => settled,
+                None => Event::Claim(claim::failed(state, *id)?),
+            };
+            events.push(event);
             Ok(())
         }
     }
+}
+
+/// A payment of the hot wallet: to the reserve, or to an LP.
+fn payment_final(
+    state: &State,
+    id: EffectId,
+    txid: Hash32,
+    fee: Amount,
+    events: &mut Events,
+) -> Result<(), Rejection> {
+    let event = match reserve::settled(state, id, false) {
+        Some(settled) => {
+            let paid = BitcoinFact::MinersPaid { txid, amount: fee };
+            bitcoin::fact(state, &paid, events)?;
+            settled
+        }
+        None => Event::Claim(claim::sent(state, id, fee)?),
+    };
+    events.push(event);
+    Ok(())
 }
 
 /// When the next tick has something to do.

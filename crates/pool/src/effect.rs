@@ -171,6 +171,25 @@ pub enum ChainRequest {
         /// What we put into it, in millisatoshi.
         amount: Amount,
     },
+    /// Pay from the hot wallet to the reserve.
+    ToReserve {
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// In millisatoshi, whole satoshi.
+        amount: Amount,
+    },
+    /// Draft a payment from the reserve to the hot wallet, for the members to sign.
+    FromReserve {
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// In millisatoshi, whole satoshi.
+        amount: Amount,
+    },
+    /// Draft the move of old outputs of the reserve to new ones, for the members to sign.
+    RenewReserve {
+        /// The asset on Bitcoin.
+        asset: AssetId,
+    },
 }
 
 impl ChainRequest {
@@ -193,7 +212,10 @@ impl ChainRequest {
             | Self::FinishNotice { asset, .. }
             | Self::StartLower { asset, .. }
             | Self::Heartbeat { asset }
-            | Self::OpenLightning { asset, .. } => *asset,
+            | Self::OpenLightning { asset, .. }
+            | Self::ToReserve { asset, .. }
+            | Self::FromReserve { asset, .. }
+            | Self::RenewReserve { asset } => *asset,
         }
     }
 
@@ -209,7 +231,27 @@ impl ChainRequest {
             Self::RaiseIndex { .. }
             | Self::PayExits { .. }
             | Self::Heartbeat { .. }
-            | Self::OpenLightning { .. } => None,
+            | Self::OpenLightning { .. }
+            | Self::ToReserve { .. }
+            | Self::FromReserve { .. }
+            | Self::RenewReserve { .. } => None,
+        }
+    }
+
+    /// Whether the reserve on Bitcoin is concerned.
+    pub fn is_of_reserve(&self) -> bool {
+        match self {
+            Self::ToReserve { .. } | Self::FromReserve { .. } | Self::RenewReserve { .. } => true,
+            Self::Open { .. }
+            | Self::Raise { .. }
+            | Self::Redeem { .. }
+            | Self::RaiseIndex { .. }
+            | Self::PayExits { .. }
+            | Self::StartClose { .. }
+            | Self::FinishNotice { .. }
+            | Self::StartLower { .. }
+            | Self::Heartbeat { .. }
+            | Self::OpenLightning { .. } => false,
         }
     }
 }
@@ -301,7 +343,8 @@ pub fn effects(event: &Event) -> Option<Effect> {
             | ClaimEvent::WithdrawalFailed { .. }
             | ClaimEvent::InvoiceGiven { .. }
             | ClaimEvent::InvoicePaid { .. },
-        ) => None,
+        )
+        | Event::Reserve(_) => None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::command::{Depth, FactAt, VaultFact};
 use crate::effect::ChainRequest;
 use crate::lightning::LightningEvent;
 use crate::rejection::RejectCode;
+use crate::reserve::ReserveEvent;
 use crate::state::{
     AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, PeerPolicy, Relation, VaultRules,
 };
@@ -201,6 +202,8 @@ pub enum Event {
     BitcoinSaw(BitcoinFact),
     /// Something happened to an LP's claim on Bitcoin.
     Claim(ClaimEvent),
+    /// Something is known of the reserve on Bitcoin.
+    Reserve(ReserveEvent),
 }
 
 impl Event {
@@ -235,7 +238,8 @@ impl Event {
             | Self::Lightning(_)
             | Self::IndexRaised { .. }
             | Self::BitcoinSaw(_)
-            | Self::Claim(_) => false,
+            | Self::Claim(_)
+            | Self::Reserve(_) => false,
         }
     }
 }

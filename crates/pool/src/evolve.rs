@@ -6,6 +6,7 @@ mod claim;
 mod lightning;
 mod packet;
 mod price;
+mod reserve;
 
 pub(crate) use packet::PacketLegs;
 
@@ -80,6 +81,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::IndexRaised { asset, index } => chain::index_raised(state, *asset, *index),
         Event::BitcoinSaw(fact) => bitcoin::saw(state, fact),
         Event::Claim(happened) => claim::happened(state, happened),
+        Event::Reserve(happened) => reserve::happened(state, happened),
         Event::Lightning(happened) => lightning::happened(state, happened),
     }
 }
@@ -294,6 +296,10 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
         ChainRequest::OpenLightning { peer, .. } => {
             state.peer_mut(*peer).demands.open = Some(id);
         }
+        ChainRequest::ToReserve { amount, .. } => state.reserve.sweep = Some((id, *amount)),
+        ChainRequest::FromReserve { .. } | ChainRequest::RenewReserve { .. } => {
+            state.reserve.draft = Some(id);
+        }
     }
 }
 
@@ -304,6 +310,15 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
         .remove(&id)
         .expect("[I3] an effect settles once");
     let retry_at = Timestamp(state.now.0.saturating_add(RETRY_MS));
+    if request.is_of_reserve() {
+        let reserve = &mut state.reserve;
+        reserve.sweep = reserve.sweep.filter(|(sweep, _)| *sweep != id);
+        reserve.draft = reserve.draft.filter(|draft| *draft != id);
+        if failed {
+            reserve.retry_at = retry_at;
+        }
+        return;
+    }
     if !failed {
         // A payment of exits may have found nothing to pay, and then no fact follows: it is looked at again.
         if let ChainRequest::PayExits { asset, .. } = request {
@@ -355,7 +370,10 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 | ChainRequest::RaiseIndex { .. }
                 | ChainRequest::PayExits { .. }
                 | ChainRequest::Heartbeat { .. }
-                | ChainRequest::OpenLightning { .. } => {}
+                | ChainRequest::OpenLightning { .. }
+                | ChainRequest::ToReserve { .. }
+                | ChainRequest::FromReserve { .. }
+                | ChainRequest::RenewReserve { .. } => {}
             }
         });
         if let Some(serial) = never_opened {

@@ -22,6 +22,7 @@ mod exchange;
 mod hash;
 mod lightning;
 mod rejection;
+mod reserve;
 mod sequencer;
 mod state;
 
@@ -42,12 +43,13 @@ pub use lightning::{
     InvoiceTerms, LightningCommand, LightningEffect, LightningEvent, fee_max as lightning_fee_max,
 };
 pub use rejection::{RejectCode, Rejection};
+pub use reserve::{ReserveCommand, ReserveEvent, ReserveRules, Whereabouts};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
     Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Cohort, Coverage,
     Genesis, GivenInvoice, Holding, LightningAccount, Lp, MILLISATOSHI_SCALE, Packet, Peer,
-    PeerPolicy, Rail, Relation, RelationKind, Settlement, State, VaultMirror, VaultRules,
-    Withdrawal, bounds,
+    PeerPolicy, Rail, Relation, RelationKind, ReserveState, Settlement, State, VaultMirror,
+    VaultRules, Withdrawal, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

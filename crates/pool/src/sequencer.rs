@@ -294,7 +294,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::BitcoinAdded(..)
         | Event::IndexRaised { .. }
         | Event::BitcoinSaw(_)
-        | Event::Claim(_) => None,
+        | Event::Claim(_)
+        | Event::Reserve(_) => None,
     }
 }
 

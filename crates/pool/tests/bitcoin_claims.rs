@@ -124,7 +124,8 @@ fn due(effects: &[Effect]) -> Vec<WithdrawalEffect> {
 
 fn paid(world: &mut World, id: EffectId, fee_sat: u128) -> Result<(), Rejection> {
     let fee = Amount::new(fee_sat * SAT);
-    world.apply(&Command::PaymentFinal { id, fee })
+    let txid = Hash32([u8::try_from(id.0 % 200).unwrap(); 32]);
+    world.apply(&Command::PaymentFinal { id, txid, fee })
 }
 
 /// The journal alone makes the same state, at whatever point it ends.

@@ -290,6 +290,33 @@ fn events() -> Vec<Event> {
     });
     all.extend(lightning(peer, node, amount).map(Event::Lightning));
     all.extend(claims(key, amount).map(Event::Claim));
+    let moves = [
+        ChainRequest::ToReserve { asset, amount },
+        ChainRequest::FromReserve { asset, amount },
+        ChainRequest::RenewReserve { asset },
+    ];
+    all.extend(moves.map(|request| Event::ChainDemanded {
+        id: EffectId(62),
+        request,
+    }));
+    let reserve = [
+        ReserveEvent::RulesSet(ReserveRules {
+            hot_max: amount,
+            descriptor: Hash32([63; 32]),
+        }),
+        ReserveEvent::Found(Whereabouts {
+            spendable: amount,
+            waiting: Amount::new(64),
+            wanted: Amount::new(65),
+            reserve: Amount::new(66),
+            oldest_days: 67,
+        }),
+        ReserveEvent::Lost {
+            txid: Hash32([68; 32]),
+            amount,
+        },
+    ];
+    all.extend(reserve.map(Event::Reserve));
     all
 }
 

@@ -68,7 +68,12 @@ impl Told {
         match self {
             Self::Lightning(command) => Command::Lightning(command),
             Self::ClaimPaid(paid) => Command::ClaimPaid(paid),
-            Self::PaymentFinal(id, fee) => Command::PaymentFinal { id, fee },
+            Self::PaymentFinal(id, fee) => {
+                let mut txid = [4; 32];
+                txid[..8].copy_from_slice(&id.0.to_le_bytes());
+                let txid = Hash32(txid);
+                Command::PaymentFinal { id, txid, fee }
+            }
         }
     }
 }

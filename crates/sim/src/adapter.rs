@@ -269,7 +269,10 @@ impl Adapter {
                 }
             },
             ChainRequest::Heartbeat { .. } => Call::Heartbeat,
-            ChainRequest::OpenLightning { .. } => {
+            ChainRequest::OpenLightning { .. }
+            | ChainRequest::ToReserve { .. }
+            | ChainRequest::FromReserve { .. }
+            | ChainRequest::RenewReserve { .. } => {
                 unreachable!("this world has vaults only")
             }
             ChainRequest::StartLower {

@@ -15,18 +15,44 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bdk_wallet::chain::{BlockId, ChainPosition};
 use bdk_wallet::{KeychainKind, LoadError, Update};
-use bitcoin::{Address, FeeRate, Psbt, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, Psbt, Transaction, Txid};
 
 pub use age::{Age, MEMBERS_ALONE_BLOCKS, RenewalRule};
 pub use draft::{ReserveCoin, draft};
 pub use policy::{Leaf, ReserveKey, ReservePolicy};
-pub use sign::{Review, finish, review, sign};
+pub use sign::{Review, combine, finish, review, sign};
 
 use crate::Fault;
 use crate::bitcoind::{Bitcoind, BlockPlace, Missing};
 use crate::wallet::store::{Change, Store};
 use crate::wallet::sync::places;
-use crate::wallet::{Payment, birthday};
+use crate::wallet::{ConfirmationPolicy, Payment, birthday};
+
+/// A transaction in a block that spends the reserve.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReserveSpend {
+    /// Which.
+    pub txid: Txid,
+    /// The height of its block.
+    pub height: u32,
+    /// What it spends of the reserve.
+    pub spent: Amount,
+    /// What it pays the miners; none when it spends coins of others too.
+    pub fee: Option<Amount>,
+    /// What it pays to others than the reserve.
+    pub payments: Vec<Payment>,
+}
+
+/// What of a reserve is final.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Buried {
+    /// Outputs that nothing spends; what a spend of the reserve left in it from the beginning.
+    pub coins: Vec<ReserveCoin>,
+    /// Transactions that spend it, whoever made them.
+    pub spends: Vec<ReserveSpend>,
+    /// The height of the chain.
+    pub tip_height: u32,
+}
 
 /// A reserve that is watched. It is shared by reference.
 pub struct Reserve {
@@ -102,6 +128,28 @@ impl Reserve {
     #[must_use]
     pub fn coins(&self) -> Vec<ReserveCoin> {
         self.watch().coins()
+    }
+
+    /// What of it lies as deep as its amount needs, as of the last [`Self::sync`].
+    #[must_use]
+    pub fn buried(&self, confirmations: &ConfirmationPolicy) -> Buried {
+        let watch = self.watch();
+        let tip_height = watch.wallet.latest_checkpoint().height();
+        let is_deep = |amount, height: u32| {
+            (tip_height + 1).saturating_sub(height) >= confirmations.needed(amount)
+        };
+        let (mut coins, mut spends) = (watch.coins(), watch.spends());
+        coins.retain(|coin| {
+            let height = coin.height;
+            height.is_some_and(|height| is_deep(coin.output.value, height))
+                || watch.is_left_over(coin)
+        });
+        spends.retain(|spend| is_deep(spend.spent, spend.height));
+        Buried {
+            coins,
+            spends,
+            tip_height,
+        }
     }
 
     /// Drafts payments out of the reserve, from its oldest coins; what is left over goes to a new address of it.
@@ -231,6 +279,41 @@ impl Watch {
                 },
             })
             .collect()
+    }
+
+    /// Whether a spend of the reserve left it there: it never was anywhere else.
+    fn is_left_over(&self, coin: &ReserveCoin) -> bool {
+        let made_by = self.wallet.get_tx(coin.outpoint.txid);
+        made_by.is_some_and(|found| {
+            let (spent, _) = self.wallet.sent_and_received(&found.tx_node.tx);
+            spent > Amount::ZERO
+        })
+    }
+
+    fn spends(&self) -> Vec<ReserveSpend> {
+        let wallet = &self.wallet;
+        let in_blocks = wallet.transactions().filter_map(|found| {
+            let ChainPosition::Confirmed { anchor, .. } = found.chain_position else {
+                return None;
+            };
+            let transaction = &found.tx_node.tx;
+            let (spent, _) = wallet.sent_and_received(transaction);
+            let outputs = transaction.output.iter();
+            let payments = outputs
+                .filter(|output| !wallet.is_mine(output.script_pubkey.clone()))
+                .map(|output| Payment {
+                    script: output.script_pubkey.clone(),
+                    amount: output.value,
+                });
+            (spent > Amount::ZERO).then(|| ReserveSpend {
+                txid: found.tx_node.txid,
+                height: anchor.block_id.height,
+                spent,
+                fee: wallet.calculate_fee(transaction).ok(),
+                payments: payments.collect(),
+            })
+        });
+        in_blocks.collect()
     }
 
     fn note(&mut self, transaction: &Transaction) -> Result<(), Fault> {

@@ -128,11 +128,11 @@ pub fn sign(policy: &ReservePolicy, psbt: &mut Psbt, key: &ReserveKey) -> Result
     Ok(())
 }
 
-/// Brings the signed copies of one spend together and makes the transaction of them.
+/// Brings the signed copies of one spend together.
 ///
 /// # Errors
-/// When they are not of one spend of this reserve; [`Fault::NotEnoughSignatures`].
-pub fn finish(policy: &ReservePolicy, signed: &[Psbt]) -> Result<Transaction, Fault> {
+/// When they are not of one spend of this reserve.
+pub fn combine(policy: &ReservePolicy, signed: &[Psbt]) -> Result<Psbt, Fault> {
     let Some((first, others)) = signed.split_first() else {
         return Err(bad_reserve("there is nothing to bring together"));
     };
@@ -140,6 +140,16 @@ pub fn finish(policy: &ReservePolicy, signed: &[Psbt]) -> Result<Transaction, Fa
     for other in others {
         all.combine(other.clone()).map_err(bad_reserve)?;
     }
+    inputs(policy, &all)?;
+    Ok(all)
+}
+
+/// Brings the signed copies of one spend together and makes the transaction of them.
+///
+/// # Errors
+/// When they are not of one spend of this reserve; [`Fault::NotEnoughSignatures`].
+pub fn finish(policy: &ReservePolicy, signed: &[Psbt]) -> Result<Transaction, Fault> {
+    let mut all = combine(policy, signed)?;
     let leaf = leaf(&all)?;
     for input in inputs(policy, &all)? {
         let members = policy.member_fingerprints();

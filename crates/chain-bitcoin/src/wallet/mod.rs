@@ -15,7 +15,7 @@ pub(crate) mod sync;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::{Address, Amount, FeeRate, Network};
+use bitcoin::{Address, Amount, FeeRate, Network, Script};
 
 pub use deposit::{ConfirmationPolicy, Deposit, DepositTag, Observation};
 pub use payment::Payment;
@@ -119,6 +119,12 @@ impl Wallet {
     #[must_use]
     pub fn purpose(&self, address: &Address) -> Option<Purpose> {
         self.book().purpose(&address.script_pubkey())
+    }
+
+    /// Whether a script is one of this wallet's.
+    #[must_use]
+    pub fn owns(&self, script: &Script) -> bool {
+        self.book().purpose(script).is_some()
     }
 
     /// What is in it, as of the last [`Self::sync`].

@@ -40,6 +40,8 @@ pub enum Purpose {
     Change,
     /// What pays for moving the reserve.
     ReserveRenewal,
+    /// What the reserve pays back to the hot wallet.
+    FromReserve,
 }
 
 /// All that the file holds.

@@ -5,6 +5,7 @@ use forebay_channel::NoticeKind;
 use forebay_pool::{Alarm as CoreAlarm, State};
 
 use super::Office;
+use crate::feed::whole;
 use crate::wall;
 
 /// The core's alarms, and those of what is around it.
@@ -115,6 +116,22 @@ fn say(state: &State, alarm: CoreAlarm) -> Alarm {
                 ),
             )
         }
+        CoreAlarm::ReserveLate(id, days) => (
+            "reserve-late",
+            code(id),
+            format!(
+                "the reserve has an output that is {days} days old, and after 90 days members can spend it alone: have them sign the draft (`forebay bitcoin reserve show`)"
+            ),
+        ),
+        CoreAlarm::AboveCap(id, hot) => (
+            "above-cap",
+            code(id),
+            format!(
+                "the operator's key alone holds {} {}, more than hot_max_sat: what the wallet can spend is swept to the reserve by itself; close channels if it is in those",
+                whole(hot, state.asset(id).map_or(0, |asset| asset.definition.scale)),
+                code(id)
+            ),
+        ),
     };
     Alarm {
         kind: kind.into(),

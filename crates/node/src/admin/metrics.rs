@@ -240,6 +240,11 @@ fn of_books(text: &mut Text, books: &Books) {
             "Remaining allotments. In whole units.",
             |books| books.chain_allotted.0,
         ),
+        (
+            "forebay_asset_reserved",
+            "In the reserve on Bitcoin. In whole units.",
+            |books| books.chain_reserved.0,
+        ),
     ];
     for (name, about, amount) in chain {
         text.gauge(name, about);

@@ -13,6 +13,7 @@ mod problem;
 mod read;
 mod relation;
 mod request;
+mod reserve;
 mod route;
 mod tokens;
 mod web;

@@ -124,6 +124,7 @@ fn asset_books(state: &State, id: AssetId, coverage: Coverage) -> AssetBooks {
         borrowed: credit(accounts.exchange),
         note_index: Units(Amount::new(asset.vault.index)),
         stolen_key_cost: state.stolen_key_cost(id).into(),
+        chain_reserved: state.reserved(id).into(),
         reserves: coverage.reserves.into(),
         outstanding: coverage.outstanding.into(),
         claims: coverage.claims.into(),

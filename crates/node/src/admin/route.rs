@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use super::page::{self, Page};
 use super::problem::No;
 use super::request::{Ask, Body, json, with_type};
-use super::{Office, alarms, bitcoin, claims, events, lps, metrics, read, relation, write};
+use super::{
+    Office, alarms, bitcoin, claims, events, lps, metrics, read, relation, reserve, write,
+};
 use crate::core::ServingMode;
 
 /// The OpenAPI document, as committed.
@@ -61,6 +63,8 @@ pub(super) async fn carry_out(office: &Arc<Office>, ask: &Ask<'_>) -> Result<Res
         Operation::NewAddress => {
             json(&claims::address(office, ask.caller(), key, body(ask)?).await?)
         }
+        Operation::Reserve => json(&reserve::show(office)?),
+        Operation::TakeCopy => json(&reserve::take(office, body(ask)?).await?),
         Operation::BitcoinLps => paged(ask, claims::all(office, ask.caller(), asked(ask)?).await?),
         Operation::SetPayout => {
             let owner = claims::own(ask.caller(), step)?;

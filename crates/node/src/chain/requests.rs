@@ -15,8 +15,11 @@ pub(super) async fn translate(
     request: &ChainRequest,
 ) -> Result<VaultRequest, Fault> {
     Ok(match request {
-        ChainRequest::OpenLightning { .. } => {
-            unreachable!("[I11] what Lightning must do is no vault's")
+        ChainRequest::OpenLightning { .. }
+        | ChainRequest::ToReserve { .. }
+        | ChainRequest::FromReserve { .. }
+        | ChainRequest::RenewReserve { .. } => {
+            unreachable!("[I11] what Lightning and the wallet must do is no vault's")
         }
         ChainRequest::Open {
             serial,

@@ -3,6 +3,7 @@
 
 mod claim;
 mod lightning;
+mod reserve;
 mod words;
 
 use std::collections::VecDeque;

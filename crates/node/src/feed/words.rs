@@ -7,6 +7,7 @@ use forebay_pool::{ChainRequest, Event, NoticeKind, RelationKind, State, VaultFa
 use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId};
 
 use super::claim::claim;
+use super::reserve::reserve;
 
 /// What numbers stand for.
 #[derive(Debug, Default)]
@@ -149,6 +150,7 @@ impl Names {
             Event::Lightning(happened) => self.lightning(happened),
             Event::BitcoinSaw(fact) => self.on_bitcoin(fact),
             Event::Claim(happened) => claim(happened),
+            Event::Reserve(happened) => reserve(happened),
             Event::AssetSet(asset, policy) => {
                 let floor = policy.spread.floor_ppm.value();
                 let lent = policy.lent_max;
@@ -244,6 +246,13 @@ impl Names {
             ChainRequest::OpenLightning { amount: ours, .. } => {
                 format!("open a Lightning channel with {}", amount(ours))
             }
+            ChainRequest::ToReserve { amount: swept, .. } => {
+                format!("sweep {} to the reserve", amount(swept))
+            }
+            ChainRequest::FromReserve { amount: back, .. } => {
+                format!("ask {} back from the reserve", amount(back))
+            }
+            ChainRequest::RenewReserve { .. } => "renew old outputs of the reserve".into(),
             ChainRequest::StartClose { .. } => "announce the close".into(),
             ChainRequest::FinishNotice { kind, .. } => format!("finish the {}", notice(*kind)),
             ChainRequest::StartLower { ceiling, .. } => {
@@ -259,6 +268,9 @@ impl Names {
             | ChainRequest::RaiseIndex { .. }
             | ChainRequest::PayExits { .. }
             | ChainRequest::Heartbeat { .. }
+            | ChainRequest::ToReserve { .. }
+            | ChainRequest::FromReserve { .. }
+            | ChainRequest::RenewReserve { .. }
             | ChainRequest::StartClose { .. }
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. } => request

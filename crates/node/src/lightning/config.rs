@@ -38,6 +38,26 @@ pub struct BitcoinConfig {
     /// How deep the funding of a channel that a peer opens has to lie, in blocks.
     #[serde(default = "default_confirmations")]
     pub confirmations: u32,
+    /// The most that the operator's key alone should hold, hot wallet and channels together, in satoshi: what is above goes
+    /// to the reserve.
+    #[serde(default)]
+    pub hot_max_sat: Option<u64>,
+    /// Who guards what is not hot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<ReserveConfig>,
+}
+
+/// The section `[bitcoin.reserve]`: the operator and t of n members spend it, or t members alone after 90 days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReserveConfig {
+    /// How many members sign.
+    pub threshold: usize,
+    /// What `forebay committee reserve key` prints of each member's key, in the order of their places.
+    pub members: Vec<String>,
+    /// From which block on it is looked for; from the tip when left out, for a reserve that is new.
+    #[serde(default)]
+    pub birthday_height: Option<u32>,
 }
 
 fn default_alias() -> String {
@@ -62,6 +82,8 @@ impl BitcoinConfig {
             lightning_address: None,
             alias: default_alias(),
             confirmations: default_confirmations(),
+            hot_max_sat: None,
+            reserve: None,
         }
     }
 
@@ -124,11 +146,26 @@ impl BitcoinConfig {
     }
 
     /// # Errors
+    /// [`ConfigFault::BadValue`].
+    pub(super) fn hot_max_sat(&self) -> Result<u64, ConfigFault> {
+        let named = self.hot_max_sat.filter(|most| *most > 0);
+        named.ok_or_else(|| {
+            bad(
+                "bitcoin.hot_max_sat",
+                "with a reserve, say what the operator's key alone should hold at most",
+            )
+        })
+    }
+
+    /// # Errors
     /// The first [`ConfigFault`] found.
     pub(crate) fn check(&self) -> Result<(), ConfigFault> {
         self.network()?;
         if !self.rpc_url.starts_with("http://") && !self.rpc_url.starts_with("https://") {
             return Err(bad("bitcoin.rpc_url", "use an http:// or https:// URL"));
+        }
+        if self.reserve.is_some() {
+            self.hot_max_sat()?;
         }
         Ok(())
     }

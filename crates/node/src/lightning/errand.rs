@@ -34,8 +34,10 @@ pub(crate) enum Errand {
         /// In millisatoshi.
         amount: Amount,
     },
-    /// Pay an LP by an output.
+    /// Pay an LP or the reserve by an output.
     PayOut(Due),
+    /// Draft a spend of the reserve: so much back to the hot wallet, in millisatoshi, or a renewal.
+    Draft(EffectId, Option<Amount>),
 }
 
 /// Carries errands out as they come; the core bounds how many are outstanding.
@@ -54,6 +56,7 @@ pub(crate) async fn run_errands(
                     amount,
                 } => lightning.open(demand, node, amount).await,
                 Errand::PayOut(due) => lightning.is_due(due),
+                Errand::Draft(demand, back) => lightning.draft(demand, back).await,
             }
         });
     }

@@ -6,10 +6,12 @@ mod errand;
 mod lp;
 mod observe;
 mod payout;
+mod reserve;
 mod start;
 mod wallet;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_chain_bitcoin::lightning::{
@@ -22,11 +24,13 @@ use forebay_pool::{Command, InvoiceTerms, LightningCommand, Rejection};
 use forebay_quantity::{Amount, EffectId, Hash32, Milliseconds, PeerId, Timestamp};
 use tokio::sync::{mpsc, watch};
 
-pub use config::BitcoinConfig;
+pub use config::{BitcoinConfig, ReserveConfig};
 pub(crate) use errand::{Errand, run_errands};
 pub(crate) use lp::{InvoiceAsked, invoice_id};
 pub(crate) use observe::observe;
-pub(crate) use payout::Due;
+pub(crate) use payout::{Due, Payee};
+pub use reserve::RESERVE_LABEL;
+pub(crate) use reserve::{Draft, Guarded};
 pub use start::LightningFault;
 pub(crate) use start::{Started, start};
 
@@ -56,8 +60,12 @@ pub(crate) struct Lightning {
     face: LightningFace,
     /// Invoices that peers told and that are not paid yet, by payment hash.
     told: Mutex<BTreeMap<Hash32, String>>,
-    /// Payments to LPs that the wallet has not signed yet, oldest first.
+    /// What is not hot, where there is any.
+    reserve: Option<Guarded>,
+    /// Payments that the wallet has not signed yet, oldest first.
     due: Mutex<BTreeMap<EffectId, Due>>,
+    /// The last of them that was said to wait.
+    waits: AtomicU64,
     /// Held while a payment is begun, and while one is told to have failed, so that neither overtakes the other.
     outcome: tokio::sync::Mutex<()>,
 }
@@ -79,6 +87,10 @@ impl Lightning {
     /// The last block that the Lightning node knows.
     pub(crate) fn height(&self) -> u32 {
         self.node.height()
+    }
+
+    pub(crate) fn reserve(&self) -> Option<&Guarded> {
+        self.reserve.as_ref()
     }
 
     pub(crate) fn channels(&self) -> Result<Vec<ChannelStanding>, Fault> {

@@ -1,6 +1,7 @@
 //! Starts the wallet and the Lightning node of a pool.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
@@ -14,7 +15,7 @@ use forebay_quantity::Hash32;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::{BitcoinConfig, Lightning, LightningFace};
+use super::{BitcoinConfig, Guarded, Lightning, LightningFace};
 use crate::config::{Config, ConfigFault};
 use crate::core::CoreHandle;
 
@@ -84,6 +85,13 @@ pub(crate) async fn start(
     let seed = wallet::Seed(key.derive("bitcoin wallet"));
     let wallet = Wallet::open(wallet, &seed, Arc::clone(&bitcoind)).await?;
     let wallet = Arc::new(wallet);
+    let reserve = match &bitcoin.reserve {
+        Some(reserve) => {
+            let at = (key, folder.as_path());
+            Some(Guarded::open(bitcoin, reserve, at, Arc::clone(&bitcoind)).await?)
+        }
+        None => None,
+    };
     let settings = settings(bitcoin, folder, network, key);
     let (node, observations) = LightningNode::start(settings, bitcoind, wallet.clone()).await?;
     let face = LightningFace {
@@ -98,8 +106,10 @@ pub(crate) async fn start(
         network,
         core: core.clone(),
         face,
+        reserve,
         told: Mutex::new(BTreeMap::new()),
         due: Mutex::new(BTreeMap::new()),
+        waits: AtomicU64::new(0),
         outcome: tokio::sync::Mutex::new(()),
     });
     Ok(Some(Started {

@@ -23,12 +23,17 @@ pub(super) const OPERATOR: DepositTag = DepositTag(0);
 pub(crate) async fn follow_wallet(lightning: Arc<Lightning>, mut stop: watch::Receiver<bool>) {
     let mut is_down = false;
     loop {
-        match lightning.wallet.sync().await {
-            Ok(_) if is_down => {
+        // The reserve first: what is told of the wallet counts on what was told of it.
+        let followed = match lightning.wallet.sync().await {
+            Ok(_) => lightning.follow_reserve().await,
+            Err(fault) => Err(fault),
+        };
+        match followed {
+            Ok(()) if is_down => {
                 info!("the wallet follows the chain again");
                 is_down = false;
             }
-            Ok(_) => {}
+            Ok(()) => {}
             Err(fault) if !is_down => {
                 warn!("the wallet cannot follow the chain for now: {fault}");
                 is_down = true;
@@ -37,9 +42,7 @@ pub(crate) async fn follow_wallet(lightning: Arc<Lightning>, mut stop: watch::Re
         }
         if !is_down {
             lightning.chain_heard().await;
-        }
-        lightning.tell_what_is_final().await;
-        if !is_down {
+            lightning.tell_what_is_final().await;
             lightning.pay_out().await;
         }
         tokio::select! {
@@ -100,8 +103,9 @@ impl Lightning {
             Observation::Final { deposit } => Some(self.deposited(deposit).await?),
             // A channel's own report names what its funding cost.
             Observation::Settled { id, .. } if Wallet::is_for_channels(*id) => None,
-            Observation::Settled { id, fee, .. } => Some(Command::PaymentFinal {
+            Observation::Settled { id, txid, fee, .. } => Some(Command::PaymentFinal {
                 id: *id,
+                txid: Hash32(bytes_of(*txid)),
                 fee: millisatoshi(fee.to_sat()),
             }),
             Observation::DeepReorg { .. } => Some(Command::Bitcoin(BitcoinFact::DeepReorg)),

@@ -5,7 +5,7 @@ use forebay_channel::{ChannelPolicy, Phase, Step};
 use forebay_market::{DAY, Index, NoteRate, Notes, RAY, pay_note_rate, payable_to_exits};
 use forebay_quantity::{Amount, AssetId, Milliseconds, PeerId, Timestamp};
 
-use super::lightning;
+use super::{lightning, reserve};
 use crate::command::NoticeKind;
 use crate::effect::ChainRequest;
 use crate::event::Event;
@@ -64,8 +64,15 @@ pub(crate) fn plan_assets(state: &State, now: Timestamp) -> Option<Event> {
             }),
         // No contract keeps this index.
         Rail::Bitcoin { .. } => {
-            let index = index(state, now, asset)?;
-            Some(Event::IndexRaised { asset: id, index })
+            let index = index(state, now, asset);
+            let raised = index.map(|index| Event::IndexRaised { asset: id, index });
+            raised.or_else(|| {
+                let request = reserve::next(state, now, id)?;
+                Some(Event::ChainDemanded {
+                    id: state.next_effect,
+                    request,
+                })
+            })
         }
     });
     events.next()
@@ -274,7 +281,10 @@ fn allottable(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Amou
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. }
             | ChainRequest::Heartbeat { .. }
-            | ChainRequest::OpenLightning { .. } => Amount::ZERO,
+            | ChainRequest::OpenLightning { .. }
+            | ChainRequest::ToReserve { .. }
+            | ChainRequest::FromReserve { .. }
+            | ChainRequest::RenewReserve { .. } => Amount::ZERO,
         });
     let spoken = spoken.fold(Amount::ZERO, Amount::saturating_add);
     let free = asset

@@ -543,7 +543,7 @@ fn write_off_uncollectable(state: &mut State, id: PeerId, collectable: Amount) {
 
 /// Books a loss down the waterfall: fees, then shares. What would fall on notes stays on the loss account, because only
 /// the committee may lower their index.
-fn bear_loss(state: &mut State, asset: AssetId, credit: AccountId, loss: Amount) {
+pub(super) fn bear_loss(state: &mut State, asset: AssetId, credit: AccountId, loss: Amount) {
     let mirror = state.asset_of(asset);
     let accounts = mirror.accounts;
     let notes = Notes {

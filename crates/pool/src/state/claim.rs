@@ -56,6 +56,15 @@ impl Claims {
             .map(|(owner, _)| *owner)
     }
 
+    /// What withdrawals under way take with them at most.
+    pub(crate) fn leaving(&self) -> Amount {
+        let all = self.withdrawals.values();
+        all.fold(Amount::ZERO, |sum, withdrawal| {
+            let most = withdrawal.amount.saturating_add(withdrawal.fee_max);
+            sum.saturating_add(most)
+        })
+    }
+
     pub(crate) fn outstanding(&self) -> impl Iterator<Item = WithdrawalEffect> + '_ {
         self.withdrawals
             .iter()

@@ -9,6 +9,7 @@ mod index;
 mod lightning;
 mod packet;
 mod peer;
+mod reserve;
 mod route;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -39,6 +40,7 @@ pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
 pub use peer::{Peer, PeerPolicy, Relation, RelationKind};
+pub use reserve::ReserveState;
 pub(crate) use route::Routes;
 
 use crate::effect::ChainRequest;
@@ -90,6 +92,7 @@ pub struct State {
     pub(crate) hashes: PaymentHashes,
     pub(crate) on_bitcoin: OnBitcoin,
     pub(crate) claims: Claims,
+    pub(crate) reserve: ReserveState,
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
     pub(crate) requests: LookupMap<(u32, u32), PacketId>,
@@ -121,6 +124,7 @@ impl Default for State {
             hashes: PaymentHashes::default(),
             on_bitcoin: OnBitcoin::default(),
             claims: Claims::default(),
+            reserve: ReserveState::default(),
             requests: LookupMap::default(),
             heard: BTreeMap::new(),
             index: Index::default(),
@@ -391,10 +395,34 @@ impl State {
         coverages
     }
 
+    /// The reserve on Bitcoin.
+    pub fn reserve(&self) -> &ReserveState {
+        &self.reserve
+    }
+
+    /// What of an asset's money lies in the reserve on Bitcoin, in chain units.
+    pub fn reserved(&self, asset: AssetId) -> Amount {
+        match self.asset_on_bitcoin() == Some(asset) {
+            true => self.reserve.found.reserve,
+            false => Amount::ZERO,
+        }
+    }
+
+    /// What of an asset's money on Bitcoin the operator's key alone could take, in millisatoshi; with a sweep on its way to
+    /// the reserve, which until it is buried could still be paid elsewhere.
+    pub(crate) fn hot(&self, asset: AssetId) -> Amount {
+        let total = self.asset_of(asset).vault.chain_total;
+        total.saturating_sub(self.reserve.found.reserve)
+    }
+
     /// What a stolen operator key could cost in an asset now, in ledger units: every remaining allotment, what the bucket
     /// holds, and what runs into it until the theft is seen and raises are frozen. Never more than all free money above
-    /// the floor; as much as that where no committee can freeze, since time alone fills the bucket again and again.
+    /// the floor; as much as that where no committee can freeze, since time alone fills the bucket again and again. On Bitcoin
+    /// all that is not in the reserve.
     pub fn stolen_key_cost(&self, asset: AssetId) -> Amount {
+        if self.asset_on_bitcoin() == Some(asset) {
+            return self.asset_of(asset).ledger_ceil(self.hot(asset));
+        }
         let asset = self.asset_of(asset);
         let above_floor = asset.chain_free().saturating_sub(asset.floor_needed());
         let raised = if asset.vault.runs_down {

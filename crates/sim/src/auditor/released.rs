@@ -123,7 +123,10 @@ impl Auditor {
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. }
             | ChainRequest::Heartbeat { .. }
-            | ChainRequest::OpenLightning { .. } => {}
+            | ChainRequest::OpenLightning { .. }
+            | ChainRequest::ToReserve { .. }
+            | ChainRequest::FromReserve { .. }
+            | ChainRequest::RenewReserve { .. } => {}
         }
     }
 

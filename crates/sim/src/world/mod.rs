@@ -480,6 +480,7 @@ impl World {
             | Command::VaultRules { .. }
             | Command::Lightning(_)
             | Command::Bitcoin(_)
+            | Command::Reserve(_)
             | Command::ClaimPaid(_)
             | Command::PaymentFinal { .. }
             | Command::PaymentRefused { .. } => {}

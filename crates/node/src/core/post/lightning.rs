@@ -5,7 +5,7 @@ use forebay_pool::{ChainRequest, LightningEffect, Payout, State, WithdrawalEffec
 use forebay_quantity::{Amount, EffectId, PeerId};
 
 use super::Post;
-use crate::lightning::{Due, Errand};
+use crate::lightning::{Due, Errand, Payee};
 
 impl Post {
     pub(super) fn settle_over_lightning(&mut self, effect: LightningEffect) {
@@ -23,7 +23,11 @@ impl Post {
     pub(super) fn pay_lp(&mut self, withdrawal: WithdrawalEffect) {
         let WithdrawalEffect { id, amount, payout } = withdrawal;
         self.order(match payout {
-            Payout::Output(script) => Errand::PayOut(Due { id, script, amount }),
+            Payout::Output(script) => Errand::PayOut(Due {
+                id,
+                payee: Payee::Lp(script),
+                amount,
+            }),
             Payout::Invoice(hash) => Errand::Pay(hash),
         });
     }
@@ -36,6 +40,15 @@ impl Post {
                 node,
                 amount,
             }),
+            ChainRequest::ToReserve { amount, .. } => self.order(Errand::PayOut(Due {
+                id,
+                payee: Payee::Reserve,
+                amount,
+            })),
+            ChainRequest::FromReserve { amount, .. } => {
+                self.order(Errand::Draft(id, Some(amount)));
+            }
+            ChainRequest::RenewReserve { .. } => self.order(Errand::Draft(id, None)),
             // A chain side that is gone finds the request outstanding at the next start.
             request => drop(self.outside.chain.send((id, request))),
         }

@@ -152,6 +152,7 @@ impl Post {
             | Command::Tick
             | Command::VaultRules { .. }
             | Command::Bitcoin(_)
+            | Command::Reserve(_)
             | Command::ClaimPaid(_)
             | Command::PaymentFinal { .. }
             | Command::PaymentRefused { .. } => None,
