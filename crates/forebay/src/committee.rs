@@ -19,10 +19,14 @@ use serde::Serialize;
 use crate::chain::{AtVault, checked, new_effect};
 use crate::keys::{self, Passphrase};
 use crate::output::show;
+use crate::reserve::ForReserve;
 
 /// A committee member's side of a vault.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Committee {
+    /// The reserve on Bitcoin: keys, drafts and signatures, without any node.
+    #[command(subcommand)]
+    Reserve(ForReserve),
     /// Show a vault's committee and what bounds its growth now.
     Show {
         #[command(flatten)]
@@ -216,6 +220,7 @@ struct Standing {
 impl Committee {
     pub(crate) async fn run(self, passphrase: &Passphrase, json: bool) -> Result<()> {
         match self {
+            Self::Reserve(reserve) => reserve.run(passphrase, json),
             Self::Show { at } => {
                 let vault = at.vault(passphrase).await?;
                 show(json, &standing(&vault).await?, draw)

@@ -20,6 +20,7 @@ mod fuzz;
 mod keys;
 mod operator;
 mod output;
+mod reserve;
 mod run;
 mod soak;
 mod tokens;
@@ -107,7 +108,7 @@ enum Command {
     /// Vault contracts.
     #[command(subcommand)]
     Vault(chain::Vaults),
-    /// A committee member's side of a vault, with the member's own key.
+    /// A committee member's side of a vault or of the reserve on Bitcoin, with the member's own key.
     #[command(subcommand)]
     Committee(committee::Committee),
     /// Key files.

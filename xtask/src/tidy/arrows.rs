@@ -127,6 +127,7 @@ const BINARY_KNOWS: &[&str] = &[
     "forebay-pool",
     "forebay-journal",
     "forebay-chain-evm",
+    "forebay-chain-bitcoin",
     "forebay-api",
     "forebay-node",
 ];
