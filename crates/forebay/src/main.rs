@@ -149,7 +149,12 @@ enum Keys {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(cli.log_format);
+    // What is measured must not be slowed by telling of it.
+    let level = match cli.command {
+        Command::Bench(_) => "error",
+        _ => "info",
+    };
+    start_log(cli.log_format, level);
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -159,9 +164,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(format: LogFormat) {
+fn start_log(format: LogFormat, level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         // A log that cannot be written, on a full disk say, must not stop the pool.
         .log_internal_errors(false)

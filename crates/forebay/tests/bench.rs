@@ -17,14 +17,20 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The runs of a benchmark, each checked for a rate that is one and percentiles in order.
-fn measure(arguments: &[&str], rate: &str) -> Vec<Value> {
+/// What a benchmark prints, with what it was measured on.
+fn report(arguments: &[&str]) -> Value {
     let output = run(&[arguments, &["--json"]].concat());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(number(&report, "cores") > 0);
     assert!(report["conditions"].is_string());
+    report
+}
+
+/// The runs of a benchmark, each checked for a rate that is one and percentiles in order.
+fn measure(arguments: &[&str], rate: &str) -> Vec<Value> {
+    let report = report(arguments);
     let runs = report["runs"].as_array().unwrap().clone();
     for run in &runs {
         assert!(number(run, rate) > 0, "{run}");
@@ -152,6 +158,35 @@ fn the_pool_is_measured_beside_npms_ilp_connector() {
 }
 
 #[test]
+fn lightning_is_measured_by_settlements_by_packets_and_by_a_restart() {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/bitcoin/bitcoind");
+    let bitcoind = std::env::var("FOREBAY_BITCOIND").unwrap_or_else(|_| built.into());
+    let arguments = ["chains", "--bitcoind", &bitcoind, "--at-once", "1,8"];
+    let counts = ["--settlements", "16", "--settle-every", "1,30"];
+    let rest = ["--rounds", "2", "--channels", "6"];
+    let report = report(&[&arguments[..], &counts, &rest].concat());
+    let list = |field: &str| report[field].as_array().unwrap().clone();
+    let float = |run: &Value, field: &str| run[field].as_f64().unwrap();
+    let runs = list("runs");
+    assert_eq!(numbers(&runs, "at_once"), [1, 8]);
+    for run in &runs {
+        assert!(float(run, "settlements_per_second") > 0.0, "{run}");
+        let (p50, p99) = (number(run, "p50_us"), number(run, "p99_us"));
+        assert!(p50 > 0 && p50 <= p99, "{run}");
+    }
+    let packets = list("packets");
+    assert_eq!(numbers(&packets, "packets"), [2, 60]);
+    for run in &packets {
+        let settling = float(run, "settling_us_per_packet");
+        assert!(settling > 0.0 && settling < float(run, "us_per_packet"));
+    }
+    let restart = &report["restart"];
+    let (serves, usable) = (number(restart, "serves_ms"), number(restart, "usable_ms"));
+    assert!(serves > 0 && serves <= usable, "{restart}");
+    assert!(!list("references").is_empty());
+}
+
+#[test]
 fn single_operations_are_measured_on_one_thread() {
     for (bench, operations) in [("vouchers", &["sign", "check"][..]), ("quotes", &["quote"])] {
         let output = Command::new(env!("CARGO_BIN_EXE_forebay"))
@@ -173,7 +208,7 @@ fn single_operations_are_measured_on_one_thread() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_with_a_reason() {
-    let rows: [(&[&str], &str); 6] = [
+    let rows: [(&[&str], &str); 7] = [
         (&["packets", "--window", "0"], "a window holds"),
         (&["packets", "--rate", "0"], "a rate is"),
         (
@@ -184,6 +219,7 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
             &["conns", "--connections", "9", "--window", "8"],
             "as many connections as packets",
         ),
+        (&["chains", "--at-once", "484"], "payments are under way"),
         (&["growth", "--accounts", "2000000"], "a pool holds"),
         (&["peers", "--tools", "/"], "run cargo xtask setup"),
     ];

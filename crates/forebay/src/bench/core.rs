@@ -105,6 +105,15 @@ impl Core {
 
     /// Founds a pool in a folder, where the node will look for it.
     pub(super) fn found(folder: &Path, accounts: Accounts) -> Result<Self> {
+        let mut core = Self::begin(folder)?;
+        core.list_assets()?;
+        core.add_peers(accounts)?;
+        core.open_channels(accounts)?;
+        Ok(core)
+    }
+
+    /// Founds a pool that has no asset and no account yet.
+    pub(super) fn begin(folder: &Path) -> Result<Self> {
         let storage = Arc::new(LocalDisk::open(folder.join("journal"))?);
         let (journal, _) = Journal::open(storage, Options::new([0; 32]))?;
         let mut core = Self {
@@ -114,9 +123,14 @@ impl Core {
             block: 0,
             instruction: 0,
         };
-        core.found_pool()?;
-        core.add_peers(accounts)?;
-        core.open_channels(accounts)?;
+        core.admin(Admin::Found(Genesis {
+            operator: "test.pool".into(),
+            pool_signer: core.signer,
+            expiry_margin_ms: 1_000,
+            hold_max_ms: 30_000,
+            forward_min_ms: 500,
+            first_serial: ChannelSerial(1),
+        }))?;
         Ok(core)
     }
 
@@ -158,15 +172,7 @@ impl Core {
         Ok(())
     }
 
-    fn found_pool(&mut self) -> Result<()> {
-        self.admin(Admin::Found(Genesis {
-            operator: "test.pool".into(),
-            pool_signer: self.signer,
-            expiry_margin_ms: 1_000,
-            hold_max_ms: 30_000,
-            forward_min_ms: 500,
-            first_serial: ChannelSerial(1),
-        }))?;
+    fn list_assets(&mut self) -> Result<()> {
         self.admin(Admin::AddAsset(definition("BTC", 8, 2), policy()))?;
         self.admin(Admin::AddAsset(definition("ETH", 9, 3), policy()))?;
         for source in 0..3 {
@@ -281,7 +287,7 @@ impl Core {
     }
 
     /// Instructions share a sync like everything else.
-    fn admin(&mut self, admin: Admin) -> Result<()> {
+    pub(super) fn admin(&mut self, admin: Admin) -> Result<()> {
         self.instruction += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.instruction.to_le_bytes());
@@ -320,7 +326,7 @@ fn definition(code: &str, scale: u8, vault: u8) -> AssetDefinition {
     }
 }
 
-fn policy() -> AssetPolicy {
+pub(super) fn policy() -> AssetPolicy {
     AssetPolicy {
         guards: Guards {
             sources_min: 3,

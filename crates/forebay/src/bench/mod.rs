@@ -1,5 +1,6 @@
 //! `forebay bench`: measures and prints, and never judges.
 
+mod chains;
 mod connection;
 mod conns;
 mod core;
@@ -39,6 +40,8 @@ pub(crate) enum Bench {
     Http(http::Http),
     /// The pool beside npm's ilp-connector, one load for both, turn by turn.
     Peers(peers::Peers),
+    /// Settlements over a Lightning channel, restarts with many channels, and what settling costs a packet.
+    Chains(chains::Chains),
     /// Vouchers signed and checked, on one thread.
     Vouchers(single::Vouchers),
     /// Quotes for packets across two assets, on one thread.
@@ -58,6 +61,7 @@ impl Bench {
             Self::Recovery(recovery) => recovery.run(json),
             Self::Http(http) => http.run(json),
             Self::Peers(peers) => peers.run(json),
+            Self::Chains(chains) => chains.run(json),
             Self::Vouchers(vouchers) => vouchers.run(json),
             Self::Quotes(quotes) => quotes.run(json),
             Self::Pool(pool) => pool.run(),

@@ -48,7 +48,6 @@ impl PoolProcess {
             .args(["bench", "pool", "--folder"])
             .arg(folder)
             .args(arguments)
-            .env("FOREBAY_LOG", "error")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
