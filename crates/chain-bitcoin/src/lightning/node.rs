@@ -131,6 +131,8 @@ impl LightningNode {
     /// Leaves the peers, writes what waits, and ends. Its store is free once the last connection has let go of it.
     pub async fn end(&self) {
         self.inner.save_network_view();
+        // Nobody is connected to again.
+        self.inner.lock_wanted().clear();
         self.inner.peers.disconnect_all_peers();
         self.inner.end();
         let writer = lock(&self.writer).take();

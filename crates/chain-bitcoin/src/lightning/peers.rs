@@ -34,9 +34,12 @@ impl LightningNode {
     ///
     /// # Errors
     ///
-    /// [`Fault::PeerOffline`] when it does not answer now; it is tried again all the same.
+    /// [`Fault::PeerOffline`] when it does not answer now; it is tried again all the same. [`Fault::Stopped`].
     pub async fn connect(&self, peer: NodeId, address: SocketAddr) -> Result<(), Fault> {
         public_key(&peer)?;
+        if self.inner.has_ended() {
+            return Err(Fault::Stopped);
+        }
         let wanted = Wanted {
             address,
             pause: PAUSE_MIN,
@@ -95,11 +98,24 @@ impl Inner {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::select! {
+        let is_up = tokio::select! {
             () = gone => false,
             () = tokio::time::sleep(CONNECT_PATIENCE) => false,
             () = shaken => true,
+            () = self.ending() => false,
+        };
+        // A connection that was being made while the node ended would keep its store in use.
+        if self.has_ended() {
+            self.peers.disconnect_all_peers();
+            return false;
         }
+        is_up
+    }
+
+    async fn ending(&self) {
+        let mut ended = self.ended.subscribe();
+        // Its sender is here, so that it cannot fail.
+        let _ended = ended.wait_for(|ended| *ended).await;
     }
 }
 

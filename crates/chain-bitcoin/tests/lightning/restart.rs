@@ -7,7 +7,7 @@ use forebay_chain_bitcoin::bitcoind::Bitcoind;
 use forebay_chain_bitcoin::lightning::{LightningNode, Observation, PaymentStanding, Seed};
 
 use crate::coins::TestCoins;
-use crate::world::{World, hash_of, our_settings, seed_of, until};
+use crate::world::{World, hash_of, listening_ours, our_settings, seed_of, until};
 
 #[test]
 fn what_was_not_acknowledged_is_told_again_after_a_restart_and_the_rest_is_not() {
@@ -70,4 +70,22 @@ fn a_folder_is_refused_to_a_second_process_another_seed_and_another_network() {
         Err(Fault::WrongNetwork { .. })
     ));
     assert_eq!(world.ours("ours").node.identity(), identity);
+}
+
+#[test]
+fn a_node_that_has_ended_connects_to_nobody_and_leaves_its_store_free() {
+    let world = World::new();
+    let (theirs, address) = listening_ours(&world, "theirs");
+    let ours = world.ours("ours");
+    let connected = ours.node.connect(theirs.node.identity(), address);
+    world.runtime.block_on(connected).expect("it listens");
+    let again = world.runtime.block_on(async {
+        ours.node.end().await;
+        ours.node.connect(theirs.node.identity(), address).await
+    });
+    assert!(matches!(again, Err(Fault::Stopped)));
+    until("it has left", || theirs.node.connected().is_empty());
+    ours.stop();
+    // Its store would be in use if a connection were left.
+    world.ours("ours");
 }
