@@ -18,6 +18,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 struct Drill {
     regtest: Regtest,
+    /// Where the pool's interface listens.
+    url: String,
     folder: tempfile::TempDir,
     pool: Option<Process>,
 }
@@ -46,6 +48,7 @@ impl Drill {
         regtest.mine(101).await.unwrap();
         Self {
             regtest,
+            url: format!("http://127.0.0.1:{}", free_port()),
             folder,
             pool: None,
         }
@@ -61,6 +64,15 @@ impl Drill {
         let mut all = vec!["--json", "--config", text(&config)];
         all.extend(arguments);
         json_of(&done(&all))
+    }
+
+    /// What an LP types, with its own token.
+    fn lp(&self, arguments: &[&str]) -> Result<Value, String> {
+        let token = self.path("lp.token");
+        let mut all = vec!["--json", "lp", "bitcoin", "--url", &self.url];
+        all.extend(["--token-file", text(&token)]);
+        all.extend(arguments);
+        answer(&all).map(|said| json_of(&said))
     }
 
     /// What a member types, on a machine without a network.
@@ -88,7 +100,8 @@ impl Drill {
             panic!("regtest has a user")
         };
         let (pool, bitcoin) = (self.path("pool"), format!("regtest={}", settings.url));
-        let ports = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let interface = self.url.trim_start_matches("http://");
         done(&[
             "init",
             text(&pool),
@@ -101,9 +114,9 @@ impl Drill {
             "--btp-listen",
             &ports[0],
             "--admin-listen",
-            &ports[1],
+            interface,
             "--lightning-listen",
-            &ports[2],
+            &ports[1],
         ]);
         std::fs::write(pool.join("rpc-password"), password).unwrap();
         let path = pool.join("forebay.toml");
@@ -293,7 +306,13 @@ async fn what_is_above_the_cap_goes_to_the_reserve_and_members_give_back_what_la
         (sat(&drill.reserve()["total"]) > 5_000_000).then_some(())
     });
     let before = sat(&drill.reserve()["total"]);
-    drill.operator(&["lp", "bitcoin", "--lp", &owner, "withdraw", "1500000000"]);
+    let token = drill.operator(&["tokens", "add", "lp", "--role", "lp", "--subject", &owner]);
+    let token = token["token"].as_str().unwrap();
+    std::fs::write(drill.path("lp.token"), format!("{token}\n")).unwrap();
+    let too_much = drill.lp(&["withdraw", "2000000001"]).unwrap_err();
+    assert!(too_much.contains("ask for less"), "{too_much}");
+    let begun = drill.lp(&["withdraw", "1500000000"]).unwrap();
+    assert_eq!(begun["withdrawals"][0]["address"], json!(payout));
     // A member reads it, signs, and alone is too few; a kill between them loses nothing.
     let (draft, file) = drill.draft("return.psbt");
     let said = json_of(&drill.member("show", &[text(&file)]).unwrap());
@@ -332,14 +351,14 @@ async fn what_is_above_the_cap_goes_to_the_reserve_and_members_give_back_what_la
     drill.kill();
     drill.bury("the withdrawal").await;
     drill.wait("the LP is paid", || {
-        let lp = drill.operator(&["lp", "bitcoin", "--lp", &owner, "show"]);
+        let lp = drill.lp(&["show"]).unwrap();
         lp["withdrawals"]
             .as_array()
             .unwrap()
             .is_empty()
             .then_some(())
     });
-    let lp = drill.operator(&["lp", "bitcoin", "--lp", &owner, "show"]);
+    let lp = drill.lp(&["show"]).unwrap();
     let paid = sat(&lp["withdrawn"]) / 1_000;
     assert!((1_490_000..1_500_000).contains(&paid), "{paid}");
     assert_eq!(drill.unspent(json!(format!("addr({payout})"))).await, paid);

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bdk_wallet::chain::{BlockId, ChainPosition};
 use bdk_wallet::{KeychainKind, LoadError, Update};
-use bitcoin::{Address, Amount, FeeRate, Psbt, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, Transaction, Txid};
 
 pub use age::{Age, MEMBERS_ALONE_BLOCKS, RenewalRule};
 pub use draft::{ReserveCoin, draft};
@@ -35,6 +35,8 @@ pub struct ReserveSpend {
     pub txid: Txid,
     /// The height of its block.
     pub height: u32,
+    /// Which outputs it spends.
+    pub inputs: Vec<OutPoint>,
     /// What it spends of the reserve.
     pub spent: Amount,
     /// What it pays the miners; none when it spends coins of others too.
@@ -52,6 +54,20 @@ pub struct Buried {
     pub spends: Vec<ReserveSpend>,
     /// The height of the chain.
     pub tip_height: u32,
+}
+
+impl Buried {
+    /// Whether another transaction spends what a draft would: it can never be handed in.
+    #[must_use]
+    pub fn overtook(&self, draft: &Psbt) -> bool {
+        let draft = &draft.unsigned_tx;
+        let txid = draft.compute_txid();
+        let mut others = self.spends.iter().filter(|spend| spend.txid != txid);
+        others.any(|spend| {
+            let mut inputs = draft.input.iter();
+            inputs.any(|input| spend.inputs.contains(&input.previous_output))
+        })
+    }
 }
 
 /// A reserve that is watched. It is shared by reference.
@@ -307,6 +323,11 @@ impl Watch {
                 });
             (spent > Amount::ZERO).then(|| ReserveSpend {
                 txid: found.tx_node.txid,
+                inputs: transaction
+                    .input
+                    .iter()
+                    .map(|input| input.previous_output)
+                    .collect(),
                 height: anchor.block_id.height,
                 spent,
                 fee: wallet.calculate_fee(transaction).ok(),
@@ -329,5 +350,68 @@ impl Watch {
 fn other_wallet(error: impl std::fmt::Display) -> Fault {
     Fault::OtherWallet {
         what: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::hashes::Hash;
+    use bitcoin::transaction::Version;
+    use bitcoin::{TxIn, TxOut};
+
+    use super::*;
+
+    fn place(vout: u32) -> OutPoint {
+        OutPoint {
+            txid: Txid::all_zeros(),
+            vout,
+        }
+    }
+
+    fn draft(inputs: &[u32]) -> Psbt {
+        let inputs = inputs.iter().map(|vout| TxIn {
+            previous_output: place(*vout),
+            ..TxIn::default()
+        });
+        let transaction = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: inputs.collect(),
+            output: vec![TxOut::NULL],
+        };
+        Psbt::from_unsigned_tx(transaction).expect("it is unsigned")
+    }
+
+    fn spend(txid: Txid, inputs: &[u32]) -> ReserveSpend {
+        ReserveSpend {
+            txid,
+            inputs: inputs.iter().map(|vout| place(*vout)).collect(),
+            height: 1,
+            spent: Amount::ONE_BTC,
+            fee: None,
+            payments: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_draft_is_overtaken_by_another_spend_of_any_of_its_outputs() {
+        let two = draft(&[3, 4]);
+        let own = two.unsigned_tx.compute_txid();
+        let other = Txid::from_byte_array([1; 32]);
+        for (spends, expected) in [
+            (vec![], false),
+            (vec![spend(own, &[3, 4])], false),
+            (vec![spend(other, &[1, 2])], false),
+            (vec![spend(other, &[4])], true),
+            (vec![spend(other, &[1]), spend(other, &[2, 3])], true),
+        ] {
+            let buried = Buried {
+                coins: Vec::new(),
+                spends: spends.clone(),
+                tip_height: 9,
+            };
+            assert_eq!(buried.overtook(&two), expected, "{spends:?}");
+        }
     }
 }

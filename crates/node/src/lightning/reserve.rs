@@ -212,6 +212,16 @@ impl Lightning {
             for spend in &buried.spends {
                 self.tell_spend(guarded, spend).await?;
             }
+            for draft in guarded.drafts()? {
+                if buried.overtook(&draft.psbt) {
+                    warn!(
+                        demand = draft.demand.0,
+                        "another transaction spends what a draft would: it is given up"
+                    );
+                    self.give_up(draft.demand).await;
+                    guarded.forget(draft.demand);
+                }
+            }
         }
         Ok(())
     }
