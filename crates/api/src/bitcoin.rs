@@ -35,6 +35,40 @@ pub struct Bitcoin {
     pub pending: Units,
     /// Channels.
     pub channels: Vec<LightningChannel>,
+    /// How large channels are kept, and what that may cost.
+    pub liquidity: Liquidity,
+}
+
+/// When Lightning channels are opened, enlarged, made smaller and closed, and what that may cost. Amounts are in satoshi.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Liquidity {
+    /// A peer's channels should carry what flows to it on so many days, at least its allotment. Below a half of that more
+    /// is put in; above three times it what is idle is taken out.
+    pub cover_days: u32,
+    /// Flow makes no channel larger than this; an allotment may.
+    pub channel_max: Units,
+    /// Less than this is left where it is.
+    pub change_min: Units,
+    /// The most that one change may pay to miners, whatever it moves.
+    pub fee_base: Units,
+    /// And beyond that, in millionths of what it moves.
+    pub fee_ppm: u32,
+    /// After a change nothing is taken out or closed for so long, in milliseconds.
+    pub rest_ms: u64,
+    /// A channel of ours that nothing flowed through for so long may be closed, in milliseconds.
+    pub idle_ms: u64,
+    /// What money in a channel could earn elsewhere, in millionths a day: an idle channel is closed once that comes to more
+    /// than twice what the channel has cost.
+    pub capital_ppm_per_day: u32,
+}
+
+/// Says how large Lightning channels are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetBitcoin {
+    /// All of it anew.
+    pub liquidity: Liquidity,
 }
 
 /// A Lightning channel.
@@ -56,6 +90,8 @@ pub struct LightningChannel {
     pub inbound: Units,
     /// Whether it can be used now.
     pub usable: bool,
+    /// What miners were paid for it by us, in millisatoshi.
+    pub cost: Units,
 }
 
 /// Asks for an address that was never used.
@@ -94,4 +130,6 @@ pub struct LightningView {
     pub paid: Units,
     /// What is being paid to it.
     pub under_way: Units,
+    /// What miners were paid for channels with it, closed ones included.
+    pub cost: Units,
 }

@@ -27,7 +27,10 @@ mod units;
 
 pub use access::{AddToken, Role, Token};
 pub use asset::{AddAsset, Asset, AssetPolicy, SetAsset, SourceView};
-pub use bitcoin::{AddBitcoin, Address, Bitcoin, LightningChannel, LightningView, NewAddress};
+pub use bitcoin::{
+    AddBitcoin, Address, Bitcoin, LightningChannel, LightningView, Liquidity, NewAddress,
+    SetBitcoin,
+};
 pub use books::{AssetBooks, Books, ChainCost, Done, Status};
 pub use claim::{BitcoinLp, Invoice, NewInvoice, SetPayout, Withdraw, Withdrawal};
 pub use live::{Alarm, AssetSample, EventView, Live, Sample};

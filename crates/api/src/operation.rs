@@ -29,6 +29,8 @@ pub enum Operation {
     Bitcoin,
     /// Lists the asset on Bitcoin.
     AddBitcoin,
+    /// Says how large Lightning channels are kept.
+    SetBitcoin,
     /// An address to pay to.
     NewAddress,
     /// The reserve on Bitcoin.
@@ -286,6 +288,13 @@ pub const OPERATIONS: &[Row] = &[
         Some(of::<AddBitcoin>),
         of::<Asset>,
         "Lists the asset on Bitcoin.",
+    ),
+    write(
+        Operation::SetBitcoin,
+        (Put, BITCOIN),
+        Some(of::<SetBitcoin>),
+        of::<Bitcoin>,
+        "Says when Lightning channels are opened, enlarged, made smaller and closed, and what that may cost.",
     ),
     write(
         Operation::NewAddress,

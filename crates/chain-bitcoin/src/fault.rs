@@ -201,6 +201,14 @@ pub enum Fault {
         /// Why.
         why: String,
     },
+    /// Miners would have to be paid more than was allowed.
+    #[error("miners ask {fee} for this now, and {max} are allowed; wait, or allow more")]
+    FeeTooHigh {
+        /// What it would cost.
+        fee: Amount,
+        /// What it may cost.
+        max: Amount,
+    },
     /// An invoice that is none, or that this node cannot make or pay.
     #[error("the Lightning invoice is not usable: {why}")]
     BadInvoice {
@@ -250,6 +258,7 @@ impl Fault {
             | Self::Listen { .. }
             | Self::PeerOffline
             | Self::Channel { .. }
+            | Self::FeeTooHigh { .. }
             | Self::NoRoute => Retry::Later,
             Self::Busy { .. } => Retry::Now,
             Self::BadUrl { .. }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use forebay_api::{
     AddBitcoin, Address, Asset, AssetPolicy, BITCOIN, BITCOIN_ADDRESSES, BITCOIN_RESERVE,
-    BITCOIN_RESERVE_COPIES, Bitcoin, CopyTaken, NewAddress, Reserve, SignedCopy, Units,
+    BITCOIN_RESERVE_COPIES, Bitcoin, CopyTaken, Liquidity, NewAddress, Reserve, SetBitcoin,
+    SignedCopy, Units,
 };
 use forebay_quantity::Amount;
 
@@ -36,6 +37,9 @@ pub(crate) enum OnBitcoin {
     /// The reserve that the committee guards with the operator.
     #[command(subcommand)]
     Reserve(OnReserve),
+    /// Say when channels are opened, enlarged, made smaller and closed, and what that may cost. Amounts are in satoshi; what
+    /// is left out stays.
+    Liquidity(LiquidityChanges),
     /// Print an address that was never used.
     Address {
         /// Where an LP is paid back: what arrives becomes its notes. Left out, it is the operator's own capital.
@@ -164,6 +168,12 @@ impl OnBitcoin {
                 let bitcoin: Bitcoin = client.read(BITCOIN).await?;
                 show(json, &bitcoin, draw)
             }
+            Self::Liquidity(changes) => {
+                let now: Bitcoin = client.read(BITCOIN).await?;
+                let liquidity = changes.on(now.liquidity);
+                let bitcoin: Bitcoin = client.put(BITCOIN, &SetBitcoin { liquidity }).await?;
+                show(json, &bitcoin.liquidity, draw_liquidity)
+            }
             Self::Address { payout } => {
                 let address: Address = client
                     .post(BITCOIN_ADDRESSES, &NewAddress { payout, lp: None })
@@ -179,6 +189,68 @@ impl OnBitcoin {
     }
 }
 
+/// What is said anew of how channels are kept.
+#[derive(Debug, Args)]
+pub(crate) struct LiquidityChanges {
+    /// A peer's channels should carry what flows to it on so many days, at least its allotment.
+    #[arg(long)]
+    cover_days: Option<u32>,
+    /// Flow makes no channel larger than this; an allotment may.
+    #[arg(long)]
+    channel_max: Option<u64>,
+    /// Less than this is left where it is.
+    #[arg(long)]
+    change_min: Option<u64>,
+    /// The most that one change may pay to miners, whatever it moves.
+    #[arg(long)]
+    fee_base: Option<u64>,
+    /// And beyond that, in millionths of what it moves.
+    #[arg(long)]
+    fee_ppm: Option<u32>,
+    /// After a change nothing is taken out or closed for so many milliseconds.
+    #[arg(long)]
+    rest_ms: Option<u64>,
+    /// A channel that nothing flowed through for so many milliseconds may be closed.
+    #[arg(long)]
+    idle_ms: Option<u64>,
+    /// What money in a channel could earn elsewhere, in millionths a day.
+    #[arg(long)]
+    capital_ppm_per_day: Option<u32>,
+}
+
+impl LiquidityChanges {
+    fn on(self, now: Liquidity) -> Liquidity {
+        let units = |changed: Option<u64>, now: Units| {
+            changed.map_or(now, |satoshi| Units(Amount::from(satoshi)))
+        };
+        Liquidity {
+            cover_days: self.cover_days.unwrap_or(now.cover_days),
+            channel_max: units(self.channel_max, now.channel_max),
+            change_min: units(self.change_min, now.change_min),
+            fee_base: units(self.fee_base, now.fee_base),
+            fee_ppm: self.fee_ppm.unwrap_or(now.fee_ppm),
+            rest_ms: self.rest_ms.unwrap_or(now.rest_ms),
+            idle_ms: self.idle_ms.unwrap_or(now.idle_ms),
+            capital_ppm_per_day: self.capital_ppm_per_day.unwrap_or(now.capital_ppm_per_day),
+        }
+    }
+}
+
+fn draw_liquidity(liquidity: &Liquidity) {
+    println!(
+        "Channels cover {} days' flow, up to {} BTC each; a change moves at least {} BTC and costs at most {} BTC and {} ppm.",
+        liquidity.cover_days,
+        whole(liquidity.channel_max, SATOSHI),
+        whole(liquidity.change_min, SATOSHI),
+        whole(liquidity.fee_base, SATOSHI),
+        liquidity.fee_ppm
+    );
+    println!(
+        "Nothing is taken out or closed within {} ms after a change; idle is a channel after {} ms, and its money is worth {} ppm a day.",
+        liquidity.rest_ms, liquidity.idle_ms, liquidity.capital_ppm_per_day
+    );
+}
+
 fn draw(bitcoin: &Bitcoin) {
     println!(
         "{} at block {}: {} BTC confirmed, {} BTC on their way",
@@ -191,9 +263,17 @@ fn draw(bitcoin: &Bitcoin) {
     let msat = |units: Units| whole(units, MILLISATOSHI);
     let none = Units(Amount::ZERO);
     let mut rows = vec![
-        ["peer", "value", "ours", "can send", "can receive", "usable"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "peer",
+            "value",
+            "ours",
+            "can send",
+            "can receive",
+            "usable",
+            "cost",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     rows.extend(bitcoin.channels.iter().map(|channel| {
         let peer = channel.peer.clone().unwrap_or_else(|| channel.node.clone());
@@ -213,7 +293,9 @@ fn draw(bitcoin: &Bitcoin) {
                 none
             }),
             usable.into(),
+            msat(channel.cost),
         ]
     }));
     table(&rows);
+    draw_liquidity(&bitcoin.liquidity);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod ldk_peer;
 mod lp_side;
 mod peers_side;
 
@@ -140,6 +141,24 @@ async fn ask(
     let text = answer.text().await.unwrap();
     assert!(status.is_success(), "{path}: {status} {text}");
     serde_json::from_str(&text).unwrap()
+}
+
+/// Has the operator's interface replace something.
+async fn put(node: &RunningNode, folder: &Path, path: &str, body: &str) {
+    let token = std::fs::read_to_string(folder.join("admin.token")).unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}{path}", node.admin_address());
+    let request = http
+        .put(url)
+        .header("Idempotency-Key", format!("{:032x}", now().0))
+        .body(body.to_owned());
+    let answer = request.bearer_auth(token.trim()).send().await.unwrap();
+    let status = answer.status();
+    assert!(
+        status.is_success(),
+        "{path}: {}",
+        answer.text().await.unwrap()
+    );
 }
 
 /// The peer's own Lightning node.

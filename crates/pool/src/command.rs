@@ -14,7 +14,8 @@ use crate::lightning::LightningCommand;
 use crate::rejection::RejectCode;
 use crate::reserve::ReserveCommand;
 use crate::state::{
-    AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, PeerPolicy, Relation, VaultRules,
+    AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, LiquidityPolicy, PeerPolicy,
+    Relation, VaultRules,
 };
 
 /// Everything that may change the pool.
@@ -172,6 +173,8 @@ pub enum Admin {
     AddBitcoin(BitcoinDefinition, AssetPolicy),
     /// Tells of an LP on Bitcoin, or asks something for it.
     Claim(ClaimOrder),
+    /// Says how large Lightning channels are kept.
+    SetLiquidity(LiquidityPolicy),
 }
 
 impl Admin {

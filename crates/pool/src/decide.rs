@@ -5,6 +5,7 @@ mod bitcoin;
 mod chain;
 mod claim;
 mod lightning;
+mod liquidity;
 mod packet;
 mod plan;
 mod reserve;
@@ -18,6 +19,7 @@ use crate::event::Event;
 use crate::rejection::Rejection;
 use crate::state::{State, bounds};
 
+pub(crate) use liquidity::wakes;
 pub(crate) use plan::{plan_assets, plan_peer};
 
 /// Decides a command at `now`, appending what happened to `events`.

@@ -13,7 +13,7 @@ use crate::command::NoticeKind;
 use crate::event::Event;
 use crate::lightning::{LightningEffect, LightningEvent};
 use crate::rejection::RejectCode;
-use crate::state::State;
+use crate::state::{LightningChannelId, State};
 
 /// Something the world must now do. Link effects are repeated from the state when a link returns; chain effects
 /// stay outstanding, by id, until their outcome is reported.
@@ -190,6 +190,43 @@ pub enum ChainRequest {
         /// The asset on Bitcoin.
         asset: AssetId,
     },
+    /// Add money of the wallet to a Lightning channel that is of this value, in millisatoshi.
+    SpliceIn {
+        /// For whom.
+        peer: PeerId,
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// Both ends' money in it before.
+        value: Amount,
+        /// What is added.
+        amount: Amount,
+    },
+    /// Take money out of a Lightning channel that is of this value, in millisatoshi.
+    SpliceOut {
+        /// From whom.
+        peer: PeerId,
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// Both ends' money in it before.
+        value: Amount,
+        /// What comes back to the wallet.
+        amount: Amount,
+    },
+    /// Close a Lightning channel together with the peer.
+    CloseLightning {
+        /// With whom.
+        peer: PeerId,
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// What is ours in the peer's channels, in millisatoshi: the closing may cost as much as moving that may.
+        amount: Amount,
+    },
 }
 
 impl ChainRequest {
@@ -215,7 +252,10 @@ impl ChainRequest {
             | Self::OpenLightning { asset, .. }
             | Self::ToReserve { asset, .. }
             | Self::FromReserve { asset, .. }
-            | Self::RenewReserve { asset } => *asset,
+            | Self::RenewReserve { asset }
+            | Self::SpliceIn { asset, .. }
+            | Self::SpliceOut { asset, .. }
+            | Self::CloseLightning { asset, .. } => *asset,
         }
     }
 
@@ -234,7 +274,10 @@ impl ChainRequest {
             | Self::OpenLightning { .. }
             | Self::ToReserve { .. }
             | Self::FromReserve { .. }
-            | Self::RenewReserve { .. } => None,
+            | Self::RenewReserve { .. }
+            | Self::SpliceIn { .. }
+            | Self::SpliceOut { .. }
+            | Self::CloseLightning { .. } => None,
         }
     }
 
@@ -251,7 +294,32 @@ impl ChainRequest {
             | Self::FinishNotice { .. }
             | Self::StartLower { .. }
             | Self::Heartbeat { .. }
-            | Self::OpenLightning { .. } => false,
+            | Self::OpenLightning { .. }
+            | Self::SpliceIn { .. }
+            | Self::SpliceOut { .. }
+            | Self::CloseLightning { .. } => false,
+        }
+    }
+
+    /// The Lightning channel concerned, if one is.
+    pub fn lightning_channel(&self) -> Option<LightningChannelId> {
+        match self {
+            Self::SpliceIn { channel, .. }
+            | Self::SpliceOut { channel, .. }
+            | Self::CloseLightning { channel, .. } => Some(*channel),
+            Self::Open { .. }
+            | Self::Raise { .. }
+            | Self::Redeem { .. }
+            | Self::RaiseIndex { .. }
+            | Self::PayExits { .. }
+            | Self::StartClose { .. }
+            | Self::FinishNotice { .. }
+            | Self::StartLower { .. }
+            | Self::Heartbeat { .. }
+            | Self::OpenLightning { .. }
+            | Self::ToReserve { .. }
+            | Self::FromReserve { .. }
+            | Self::RenewReserve { .. } => None,
         }
     }
 }
@@ -344,7 +412,8 @@ pub fn effects(event: &Event) -> Option<Effect> {
             | ClaimEvent::InvoiceGiven { .. }
             | ClaimEvent::InvoicePaid { .. },
         )
-        | Event::Reserve(_) => None,
+        | Event::Reserve(_)
+        | Event::LiquiditySet(_) => None,
     }
 }
 
@@ -374,7 +443,12 @@ fn lightning(happened: &LightningEvent) -> Option<LightningEffect> {
         | LightningEvent::SettlementPaid { .. }
         | LightningEvent::SettlementFailed { .. }
         | LightningEvent::CapacityKnown { .. }
-        | LightningEvent::ChannelFunded { .. } => None,
+        | LightningEvent::ChannelFunded { .. }
+        | LightningEvent::ChannelStands { .. }
+        | LightningEvent::ChannelSpliced { .. }
+        | LightningEvent::ChannelClosed { .. }
+        | LightningEvent::ChannelReturned { .. }
+        | LightningEvent::Woken { .. } => None,
     }
 }
 

@@ -18,7 +18,8 @@ use crate::lightning::LightningEvent;
 use crate::rejection::RejectCode;
 use crate::reserve::ReserveEvent;
 use crate::state::{
-    AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, PeerPolicy, Relation, VaultRules,
+    AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, LiquidityPolicy, PeerPolicy,
+    Relation, VaultRules,
 };
 
 /// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
@@ -204,6 +205,8 @@ pub enum Event {
     Claim(ClaimEvent),
     /// Something is known of the reserve on Bitcoin.
     Reserve(ReserveEvent),
+    /// How large Lightning channels are kept was said anew.
+    LiquiditySet(Box<LiquidityPolicy>),
 }
 
 impl Event {
@@ -239,7 +242,8 @@ impl Event {
             | Self::IndexRaised { .. }
             | Self::BitcoinSaw(_)
             | Self::Claim(_)
-            | Self::Reserve(_) => false,
+            | Self::Reserve(_)
+            | Self::LiquiditySet(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@ mod bitcoin;
 mod chain;
 mod claim;
 mod lightning;
+mod liquidity;
 mod packet;
 mod price;
 mod reserve;
@@ -83,6 +84,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::Claim(happened) => claim::happened(state, happened),
         Event::Reserve(happened) => reserve::happened(state, happened),
         Event::Lightning(happened) => lightning::happened(state, happened),
+        Event::LiquiditySet(policy) => state.liquidity = (**policy).clone(),
     }
 }
 
@@ -208,6 +210,9 @@ fn set_peer(state: &mut State, peer: PeerId, policy: &PeerPolicy) {
     let clearing = state.peer_of(peer).clearing;
     state.ledger.set_limits(clearing, clearing_limits(policy));
     state.peer_mut(peer).policy = policy.clone();
+    if let Some(account) = state.peer_mut(peer).lightning.as_deref_mut() {
+        account.is_asleep = false;
+    }
 }
 
 fn clearing_limits(policy: &PeerPolicy) -> Limits {
@@ -300,6 +305,12 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
         ChainRequest::FromReserve { .. } | ChainRequest::RenewReserve { .. } => {
             state.reserve.draft = Some(id);
         }
+        ChainRequest::SpliceIn { peer, .. } | ChainRequest::SpliceOut { peer, .. } => {
+            state.peer_mut(*peer).demands.raise = Some(id);
+        }
+        ChainRequest::CloseLightning { peer, .. } => {
+            state.peer_mut(*peer).demands.close = Some(id);
+        }
     }
 }
 
@@ -330,9 +341,7 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
         }
         return;
     }
-    if let ChainRequest::OpenLightning { peer, .. } = &request {
-        let demands = &mut state.peer_mut(*peer).demands;
-        (demands.open, demands.retry_at) = (None, retry_at);
+    if liquidity::failed(state, &request, retry_at) {
         return;
     }
     let never_opened = if let ChainRequest::Open { serial, .. } = &request {
@@ -373,7 +382,10 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 | ChainRequest::OpenLightning { .. }
                 | ChainRequest::ToReserve { .. }
                 | ChainRequest::FromReserve { .. }
-                | ChainRequest::RenewReserve { .. } => {}
+                | ChainRequest::RenewReserve { .. }
+                | ChainRequest::SpliceIn { .. }
+                | ChainRequest::SpliceOut { .. }
+                | ChainRequest::CloseLightning { .. } => {}
             }
         });
         if let Some(serial) = never_opened {

@@ -46,10 +46,10 @@ pub use rejection::{RejectCode, Rejection};
 pub use reserve::{ReserveCommand, ReserveEvent, ReserveRules, Whereabouts};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
-    Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Cohort, Coverage,
-    Genesis, GivenInvoice, Holding, LightningAccount, Lp, MILLISATOSHI_SCALE, Packet, Peer,
-    PeerPolicy, Rail, Relation, RelationKind, ReserveState, Settlement, State, VaultMirror,
-    VaultRules, Withdrawal, bounds,
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Cohort, Coverage, Flow,
+    Genesis, GivenInvoice, Holding, LightningAccount, LightningChannel, LightningChannelId,
+    LiquidityPolicy, Lp, MILLISATOSHI_SCALE, Packet, Peer, PeerPolicy, Rail, Relation,
+    RelationKind, ReserveState, Settlement, State, VaultMirror, VaultRules, Withdrawal, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

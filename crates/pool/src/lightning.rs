@@ -5,6 +5,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_channel::NodeId;
 use forebay_quantity::{Amount, EffectId, Hash32, PeerId, Timestamp};
 
+use crate::state::LightningChannelId;
+
 /// What an invoice says, read from its text outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub struct InvoiceTerms {
@@ -90,6 +92,42 @@ pub enum LightningCommand {
         /// From it to us.
         inbound: Amount,
     },
+    /// A channel with a peer can be used, or is of another size than before; told after what it carries now.
+    ChannelStands {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// Both ends' money in it.
+        value: Amount,
+        /// Whether we opened it.
+        is_ours: bool,
+        /// Whether both ends can make it larger and smaller.
+        splices: bool,
+    },
+    /// A channel is made larger or smaller at our wish: the transaction is on its way to the chain.
+    Spliced {
+        /// The channel.
+        channel: LightningChannelId,
+        /// The transaction.
+        txid: Hash32,
+        /// What it paid to miners.
+        fee: Amount,
+    },
+    /// A channel takes no more payments.
+    ChannelClosed {
+        /// The channel.
+        channel: LightningChannelId,
+        /// What was ours in it.
+        balance: Amount,
+    },
+    /// Money of a closed channel is ours alone again.
+    ChannelReturned {
+        /// The channel.
+        channel: LightningChannelId,
+        /// How much.
+        value: Amount,
+    },
 }
 
 /// A fact about Lightning. The variant order is the wire format (`spec/events.md`): new variants go to the end.
@@ -172,6 +210,53 @@ pub enum LightningEvent {
         /// What it paid to miners.
         fee: Amount,
     },
+    /// A channel with a peer can be used, or is of another size than before.
+    ChannelStands {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// Both ends' money in it.
+        value: Amount,
+        /// Whether we opened it.
+        is_ours: bool,
+        /// Whether both ends can make it larger and smaller.
+        splices: bool,
+    },
+    /// A channel is being made larger or smaller.
+    ChannelSpliced {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// The transaction.
+        txid: Hash32,
+        /// What it paid to miners.
+        fee: Amount,
+    },
+    /// A channel takes no more payments.
+    ChannelClosed {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// What was ours in it.
+        balance: Amount,
+    },
+    /// Money of a closed channel is ours alone again.
+    ChannelReturned {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// What of our balance miners were paid for the closing.
+        cost: Amount,
+    },
+    /// A packet was to go to a peer whose idle channels are closed: it may have a channel again.
+    Woken {
+        /// Which peer.
+        peer: PeerId,
+    },
 }
 
 impl LightningEvent {
@@ -186,7 +271,12 @@ impl LightningEvent {
             | Self::SettlementPaid { peer, .. }
             | Self::SettlementFailed { peer, .. }
             | Self::CapacityKnown { peer, .. }
-            | Self::ChannelFunded { peer, .. } => *peer,
+            | Self::ChannelFunded { peer, .. }
+            | Self::ChannelStands { peer, .. }
+            | Self::ChannelSpliced { peer, .. }
+            | Self::ChannelClosed { peer, .. }
+            | Self::ChannelReturned { peer, .. }
+            | Self::Woken { peer } => *peer,
         }
     }
 }

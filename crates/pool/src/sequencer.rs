@@ -8,7 +8,7 @@ use forebay_quantity::{AssetId, PeerId, Timestamp};
 
 use crate::codec;
 use crate::command::{Command, VaultFact};
-use crate::decide::{decide, next_deadline, plan_assets, plan_peer};
+use crate::decide::{decide, next_deadline, plan_assets, plan_peer, wakes};
 use crate::effect::{Effect, effects};
 use crate::event::Event;
 use crate::evolve::{advance, evolve};
@@ -107,7 +107,7 @@ impl Sequencer {
     /// Decides a command at the wall clock's time, which counts only where it does not go back.
     ///
     /// # Errors
-    /// The core's no; nothing changed.
+    /// The core's no; nothing changed, but that a peer whose channels were closed as idle has one again soon.
     pub fn apply(&mut self, wall: Timestamp, command: &Command<'_>) -> Result<(), Rejection> {
         assert!(!self.syncing, "[I7] a batch being synced takes no more");
         if self.halted {
@@ -120,6 +120,8 @@ impl Sequencer {
             for event in &events {
                 self.take(now, event);
             }
+        } else if let Some(event) = wakes(&self.state, command, &decided) {
+            self.take(now, &event);
         }
         events.clear();
         self.events = events;
@@ -295,7 +297,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::IndexRaised { .. }
         | Event::BitcoinSaw(_)
         | Event::Claim(_)
-        | Event::Reserve(_) => None,
+        | Event::Reserve(_)
+        | Event::LiquiditySet(_) => None,
     }
 }
 

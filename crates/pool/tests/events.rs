@@ -317,6 +317,78 @@ fn events() -> Vec<Event> {
         },
     ];
     all.extend(reserve.map(Event::Reserve));
+    all.extend(liquidity(peer, asset, amount));
+    all
+}
+
+fn liquidity(peer: PeerId, asset: AssetId, amount: Amount) -> Vec<Event> {
+    let channel = LightningChannelId(1 << 127 | 53);
+    let (value, txid) = (Amount::new(54), Hash32([55; 32]));
+    let requests = [
+        ChainRequest::SpliceIn {
+            peer,
+            asset,
+            channel,
+            value,
+            amount,
+        },
+        ChainRequest::SpliceOut {
+            peer,
+            asset,
+            channel,
+            value,
+            amount,
+        },
+        ChainRequest::CloseLightning {
+            peer,
+            asset,
+            channel,
+            amount,
+        },
+    ];
+    let happened = [
+        LightningEvent::ChannelStands {
+            peer,
+            channel,
+            value,
+            is_ours: true,
+            splices: false,
+        },
+        LightningEvent::ChannelSpliced {
+            peer,
+            channel,
+            txid,
+            fee: amount,
+        },
+        LightningEvent::ChannelClosed {
+            peer,
+            channel,
+            balance: amount,
+        },
+        LightningEvent::ChannelReturned {
+            peer,
+            channel,
+            cost: amount,
+        },
+        LightningEvent::Woken { peer },
+    ];
+    let policy = LiquidityPolicy {
+        cover_days: 56,
+        channel_max: Amount::new(57),
+        change_min: Amount::new(58),
+        fee_base: Amount::new(59),
+        fee_ppm: Ppm(60),
+        rest_ms: 61,
+        idle_ms: 62,
+        capital_ppm_per_day: Ppm(63),
+    };
+    let demanded = requests.map(|request| Event::ChainDemanded {
+        id: EffectId(44),
+        request,
+    });
+    let mut all = demanded.to_vec();
+    all.extend(happened.map(Event::Lightning));
+    all.push(Event::LiquiditySet(Box::new(policy)));
     all
 }
 

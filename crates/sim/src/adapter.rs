@@ -272,7 +272,10 @@ impl Adapter {
             ChainRequest::OpenLightning { .. }
             | ChainRequest::ToReserve { .. }
             | ChainRequest::FromReserve { .. }
-            | ChainRequest::RenewReserve { .. } => {
+            | ChainRequest::RenewReserve { .. }
+            | ChainRequest::SpliceIn { .. }
+            | ChainRequest::SpliceOut { .. }
+            | ChainRequest::CloseLightning { .. } => {
                 unreachable!("this world has vaults only")
             }
             ChainRequest::StartLower {

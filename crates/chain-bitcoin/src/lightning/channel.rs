@@ -26,6 +26,14 @@ const WRITING_PATIENCE: Duration = Duration::from_secs(3);
 /// Two outputs of 330 sat by which either end can pay more for a closing (BOLT 3).
 const ANCHORS_SAT: u64 = 2 * 330;
 
+/// Generous for a splice without inputs of the wallet's, and for a closing, in weight units.
+const SPLICE_WEIGHT: u64 = 1_200;
+const CLOSING_WEIGHT: u64 = 800;
+/// One input of the wallet's, with the witness of its key.
+const INPUT_WEIGHT: u64 = 4 * 41 + 66;
+/// LDK pays so much more, in sat, before it closes a channel without its peer (`force_close_avoidance_max_fee_satoshis`).
+const AVOIDANCE_SAT: u64 = 1_000;
+
 /// A channel that is asked for. All of its value is ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Opening {
@@ -37,6 +45,8 @@ pub struct Opening {
     pub value_sat: u64,
     /// Whether the network is told of it.
     pub public: bool,
+    /// The most that its part of the funding transaction may pay to miners, in sat.
+    pub fee_max_sat: u64,
 }
 
 /// How a channel is closed.
@@ -81,6 +91,8 @@ pub struct ChannelStanding {
     pub funding: Option<Output>,
     /// What we have paid to miners for its opening and splices, in sat.
     pub fee_sat: u64,
+    /// Whether the peer can splice.
+    pub splices: bool,
 }
 
 /// What is kept of what a channel costs.
@@ -147,13 +159,22 @@ impl LightningNode {
     ///
     /// # Errors
     ///
-    /// [`Fault::UnknownChannel`]; [`Fault::NotEnoughCoins`]; [`Fault::Channel`] with LDK's reason.
-    pub fn splice_in(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
+    /// [`Fault::UnknownChannel`]; [`Fault::NotEnoughCoins`]; [`Fault::FeeTooHigh`]; [`Fault::Channel`] with LDK's reason.
+    pub fn splice_in(
+        &self,
+        channel: ChannelNumber,
+        value_sat: u64,
+        fee_max_sat: u64,
+    ) -> Result<(), Fault> {
         let details = self.inner.details(channel)?;
         let rate = self.inner.fee_rates.funding();
         self.inner.leave_reserve(value_sat)?;
         let inputs = self.inner.wallet.splice_inputs(value_sat, rate)?;
         let places: Vec<_> = inputs.iter().map(FundingTxInput::outpoint).collect();
+        let count = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
+        let weight = SPLICE_WEIGHT.saturating_add(count.saturating_mul(INPUT_WEIGHT));
+        within(fee_of_weight(weight, rate), fee_max_sat)
+            .inspect_err(|_| self.inner.give_back(&places))?;
         let contribution = SpliceContribution::SpliceIn {
             value: Amount::from_sat(value_sat),
             inputs,
@@ -167,10 +188,16 @@ impl LightningNode {
     ///
     /// # Errors
     ///
-    /// [`Fault::UnknownChannel`]; [`Fault::Channel`] with LDK's reason.
-    pub fn splice_out(&self, channel: ChannelNumber, value_sat: u64) -> Result<(), Fault> {
+    /// [`Fault::UnknownChannel`]; [`Fault::FeeTooHigh`]; [`Fault::Channel`] with LDK's reason.
+    pub fn splice_out(
+        &self,
+        channel: ChannelNumber,
+        value_sat: u64,
+        fee_max_sat: u64,
+    ) -> Result<(), Fault> {
         let details = self.inner.details(channel)?;
         let rate = self.inner.fee_rates.funding();
+        within(fee_of_weight(SPLICE_WEIGHT, rate), fee_max_sat)?;
         let contribution = SpliceContribution::SpliceOut {
             outputs: vec![TxOut {
                 value: Amount::from_sat(value_sat),
@@ -232,6 +259,24 @@ impl LightningNode {
                 other => return other.map_err(channel_fault),
             }
         }
+    }
+
+    /// Closes a channel together with its peer if that costs us no more than so much, in sat: nothing where the peer opened
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::FeeTooHigh`], and those of [`Self::close`].
+    pub async fn close_within(
+        &self,
+        channel: ChannelNumber,
+        fee_max_sat: u64,
+    ) -> Result<(), Fault> {
+        if self.inner.details(channel)?.is_outbound {
+            let fee_sat = fee_of_weight(CLOSING_WEIGHT, self.inner.fee_rates.funding());
+            within(fee_sat.saturating_add(AVOIDANCE_SAT), fee_max_sat)?;
+        }
+        self.close(channel, Closing::Cooperative).await
     }
 
     /// How all open channels stand.
@@ -360,6 +405,13 @@ impl Inner {
         self.leave_reserve(total)?;
         let (transaction, fee_sat) = self.wallet.fund(outputs, self.fee_rates.funding())?;
         let txid = transaction.compute_txid();
+        let members = batch.0.values();
+        let fee_max_sat = members.map(|member| member.opening.fee_max_sat);
+        let fee_max_sat = fee_max_sat.fold(0, u64::saturating_add);
+        if let Err(fault) = within(fee_sat, fee_max_sat) {
+            self.wallet.give_up(txid)?;
+            return Err(fault);
+        }
         self.book_funding(batch, fee_sat);
         let named: Vec<_> = channels.iter().map(|(id, peer)| (id, peer)).collect();
         self.channels
@@ -498,7 +550,24 @@ impl Inner {
             public: details.is_announced,
             funding: details.funding_txo.map(output_of),
             fee_sat: self.fee_of(channel)?,
+            splices: details.counterparty.features.supports_splicing()
+                && details.counterparty.features.supports_quiescence(),
         })
+    }
+}
+
+/// What a transaction of this weight pays at a rate in sat per 1,000 weight units, rounded up.
+fn fee_of_weight(weight: u64, rate: u32) -> u64 {
+    weight.saturating_mul(u64::from(rate)).div_ceil(1_000)
+}
+
+fn within(fee_sat: u64, max_sat: u64) -> Result<(), Fault> {
+    match fee_sat <= max_sat {
+        true => Ok(()),
+        false => Err(Fault::FeeTooHigh {
+            fee: Amount::from_sat(fee_sat),
+            max: Amount::from_sat(max_sat),
+        }),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bdk_wallet::error::{BuildFeeBumpError, CreateTxError};
 use bdk_wallet::{KeychainKind, SignOptions};
+use bitcoin::absolute::LockTime;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 use forebay_quantity::EffectId;
 use serde_json::json;
@@ -238,6 +239,10 @@ fn sign(
         )
         .unspendable(locked)
         .fee_rate(fee_rate);
+    if matches!(kind, Kind::Funding { .. }) {
+        // The Lightning node may know a block less than the wallet, and takes no transaction that it finds too early.
+        builder.nlocktime(LockTime::ZERO);
+    }
     let psbt = builder.finish().map_err(not_built)?;
     let version = signed(book, psbt, fee_rate, 0)?;
     let transaction = version.transaction.clone();

@@ -114,6 +114,7 @@ async fn obey(node: &LightningNode, wallet: &TestCoins, words: &[String]) -> Out
                 peer: node_id(peer)?,
                 value_sat: sat.parse().map_err(told)?,
                 public: false,
+                fee_max_sat: 10_000,
             };
             node.open_channel(opening).map_err(told)?;
             Ok("done".to_owned())

@@ -28,14 +28,14 @@ fn a_channel_is_spliced_in_and_out_and_pays_all_the_while() {
 
     let value = || ours.channel(channel).map_or(0, |c| c.value_sat);
     ours.node
-        .splice_in(channel, 300_000)
+        .splice_in(channel, 300_000, 10_000)
         .expect("there are coins");
     splices(1);
     until("it is larger", || value() == 800_000);
 
     let before = ours.wallet.spendable_sat();
     ours.node
-        .splice_out(channel, 200_000)
+        .splice_out(channel, 200_000, 10_000)
         .expect("there is money in it");
     splices(2);
     until("it is smaller", || value() < 600_000 && value() > 590_000);
@@ -162,6 +162,7 @@ fn several_channels_share_one_transaction_and_a_peer_that_is_gone_keeps_none_wai
         peer,
         value_sat: 300_000,
         public: false,
+        fee_max_sat: 10_000,
     };
     let nobody = world.ours("nobody").node.identity();
     let outcomes = ours.node.open_channels(&[
@@ -213,6 +214,7 @@ fn an_opening_without_coins_is_reported_closed_with_the_reason() {
             peer: theirs.id(),
             value_sat: 300_000,
             public: false,
+            fee_max_sat: 10_000,
         })
         .expect("the peer is there");
     let told = ours.wait(

@@ -25,6 +25,7 @@ fn settlements_between_two_nodes_are_measured_one_by_one_and_many_at_once() {
         peer: payee.node.identity(),
         value_sat: 2_000_000,
         public: false,
+        fee_max_sat: 10_000,
     };
     payer.open_channel(opening).expect("the peer is there");
     world.runtime.block_on(async {

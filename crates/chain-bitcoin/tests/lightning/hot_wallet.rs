@@ -90,6 +90,7 @@ impl<'a> Run<'a> {
                 peer: self.theirs.id(),
                 value_sat,
                 public: false,
+                fee_max_sat: 10_000,
             })
             .expect("the peer is there");
     }
@@ -160,7 +161,7 @@ fn the_operators_coins_open_enlarge_and_close_channels_and_come_back() {
         run.channel().is_some_and(|c| c.1)
     });
     run.node
-        .splice_in(CHANNEL, 300_000)
+        .splice_in(CHANNEL, 300_000, 10_000)
         .expect("there are coins");
     run.wait(|o| matches!(o, Observation::SplicePending { .. }));
     world.settle(&theirs);
@@ -172,7 +173,7 @@ fn the_operators_coins_open_enlarge_and_close_channels_and_come_back() {
     run.pay(1_000_000);
 
     run.node
-        .splice_out(CHANNEL, 100_000)
+        .splice_out(CHANNEL, 100_000, 10_000)
         .expect("there is money in it");
     run.wait(|o| matches!(o, Observation::SplicePending { .. }));
     world.settle(&theirs);

@@ -15,6 +15,7 @@ fn open(world: &World, ours: &Ours, theirs: &Theirs, channel: ChannelNumber) {
             peer: theirs.id(),
             value_sat: CHANNEL_SAT,
             public: false,
+            fee_max_sat: 10_000,
         })
         .expect("the peer is there");
     ours.wait(

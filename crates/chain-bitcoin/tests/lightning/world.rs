@@ -149,6 +149,7 @@ impl World {
                 peer: theirs.id(),
                 value_sat: sat,
                 public: false,
+                fee_max_sat: 10_000,
             })
             .expect("the peer is there");
         self.ready(ours, theirs, channel);

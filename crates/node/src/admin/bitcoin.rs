@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use forebay_api::{
-    AddBitcoin, Asset, Bitcoin, LightningChannel, LightningView, ProblemKind, Units,
+    AddBitcoin, Asset, Bitcoin, LightningChannel, LightningView, Liquidity, ProblemKind,
+    SetBitcoin, Units,
 };
 use forebay_channel::NodeId;
-use forebay_pool::{Admin, BitcoinDefinition, LightningAccount};
-use forebay_quantity::{Amount, CommandId, Hash32};
+use forebay_pool::{
+    Admin, BitcoinDefinition, LightningAccount, LightningChannelId, LiquidityPolicy,
+};
+use forebay_quantity::{Amount, CommandId, Hash32, Ppm};
 
 use super::problem::No;
 use super::write::{RAY_PER_PPM, asset_coded, instruct, policy};
@@ -43,25 +46,65 @@ pub(super) async fn add(office: &Office, id: CommandId, asked: AddBitcoin) -> Re
         .await?)
 }
 
+pub(super) async fn set(office: &Office, id: CommandId, asked: SetBitcoin) -> Result<Bitcoin, No> {
+    let told = asked.liquidity;
+    let policy = LiquidityPolicy {
+        cover_days: told.cover_days,
+        channel_max: millisatoshi(told.channel_max)?,
+        change_min: millisatoshi(told.change_min)?,
+        fee_base: millisatoshi(told.fee_base)?,
+        fee_ppm: Ppm(told.fee_ppm),
+        rest_ms: told.rest_ms,
+        idle_ms: told.idle_ms,
+        capital_ppm_per_day: Ppm(told.capital_ppm_per_day),
+    };
+    instruct(office, id, Admin::SetLiquidity(policy)).await?;
+    show(office).await
+}
+
+fn liquidity(policy: &LiquidityPolicy) -> Liquidity {
+    let satoshi = |amount: Amount| Amount::new(amount.value() / 1_000).into();
+    Liquidity {
+        cover_days: policy.cover_days,
+        channel_max: satoshi(policy.channel_max),
+        change_min: satoshi(policy.change_min),
+        fee_base: satoshi(policy.fee_base),
+        fee_ppm: policy.fee_ppm.value(),
+        rest_ms: policy.rest_ms,
+        idle_ms: policy.idle_ms,
+        capital_ppm_per_day: policy.capital_ppm_per_day.value(),
+    }
+}
+
+fn millisatoshi(satoshi: Units) -> Result<Amount, No> {
+    let amount = satoshi.0.checked_mul(1_000);
+    amount.ok_or_else(|| No::new(ProblemKind::BadRequest, "an amount is beyond all bitcoin"))
+}
+
 pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
     let lightning = lightning(office)?;
     let face = lightning.face();
     let mut channels = Vec::new();
     for standing in lightning.channels()? {
         let node = NodeId(standing.peer);
+        let channel = LightningChannelId(standing.channel.0);
         let named = office.core.query(move |state| {
             let peer = state.peer(state.peer_at(node)?)?;
-            Some(peer.name.clone())
+            let account = peer.lightning.as_deref()?;
+            let known = account.channels.get(&channel);
+            Some((peer.name.clone(), known.map(|known| known.cost)))
         });
+        let (peer, cost) = named.await?.unzip();
         channels.push(LightningChannel {
             channel: standing.channel.0.to_string(),
             node: node.to_string(),
-            peer: named.await?,
+            peer,
             value: units(standing.value_sat),
             balance: units(standing.balance_msat),
             outbound: units(standing.outbound_msat),
             inbound: units(standing.inbound_msat),
             usable: standing.usable,
+            cost: cost.flatten().unwrap_or(Amount::ZERO).into(),
         });
     }
     let (confirmed, pending) = lightning.balance();
@@ -73,6 +116,10 @@ pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
         confirmed: units(confirmed),
         pending: units(pending),
         channels,
+        liquidity: office
+            .core
+            .query(|state| liquidity(state.liquidity()))
+            .await?,
     })
 }
 
@@ -87,6 +134,7 @@ pub(super) fn view(account: &LightningAccount) -> LightningView {
         received: account.received.into(),
         paid: account.paid.into(),
         under_way: under_way.into(),
+        cost: account.cost.into(),
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) async fn carry_out(office: &Arc<Office>, ask: &Ask<'_>) -> Result<Res
             let owner = claims::own(ask.caller(), step)?;
             json(&claims::invoice(office, key, owner, body(ask)?).await?)
         }
+        Operation::SetBitcoin => json(&bitcoin::set(office, key, body(ask)?).await?),
         Operation::Peers => paged(ask, read::peers(office, ask.caller(), asked(ask)?).await?),
         Operation::Peer => json(&read::peer_named(office, ask.caller(), step).await?),
         Operation::AddPeer => json(&write::add_peer(office, key, body(ask)?).await?),

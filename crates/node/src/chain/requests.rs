@@ -16,6 +16,9 @@ pub(super) async fn translate(
 ) -> Result<VaultRequest, Fault> {
     Ok(match request {
         ChainRequest::OpenLightning { .. }
+        | ChainRequest::SpliceIn { .. }
+        | ChainRequest::SpliceOut { .. }
+        | ChainRequest::CloseLightning { .. }
         | ChainRequest::ToReserve { .. }
         | ChainRequest::FromReserve { .. }
         | ChainRequest::RenewReserve { .. } => {

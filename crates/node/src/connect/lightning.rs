@@ -16,7 +16,7 @@ use forebay_chain_bitcoin::wallet::{
 use forebay_chain_bitcoin::{Fault, Network, Retry};
 use forebay_chain_evm::Key;
 use forebay_channel::{NodeId, PeerMessage};
-use forebay_pool::InvoiceTerms;
+use forebay_pool::{InvoiceTerms, LiquidityPolicy};
 use forebay_quantity::{Amount, Hash32, Milliseconds, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -55,6 +55,13 @@ pub(super) struct Lightning {
     /// Where coins for channels may be sent to.
     address: Mutex<String>,
     inputs: Inputs,
+}
+
+/// The most that miners may be paid for a channel of this value: what a pool pays at most by default.
+fn fee_max_sat(value_sat: u64) -> u64 {
+    let moved = Amount::new(u128::from(value_sat) * 1_000);
+    let fee = LiquidityPolicy::default().fee_max(moved);
+    u64::try_from(fee.value() / 1_000).unwrap_or(u64::MAX)
 }
 
 /// A node, and the tasks beside it.
@@ -276,6 +283,7 @@ impl Lightning {
             peer: peer.0,
             value_sat,
             public: false,
+            fee_max_sat: fee_max_sat(value_sat),
         };
         if let Err(fault) = self.node.open_channel(opening) {
             let why = fault.to_string();

@@ -95,6 +95,37 @@ impl Names {
                     amount(fee)
                 ),
             ),
+            LightningEvent::ChannelStands { channel, value, .. } => (
+                "lightning-channel",
+                format!("its channel {channel} holds {}", amount(value)),
+            ),
+            LightningEvent::ChannelSpliced { channel, fee, .. } => (
+                "channel-spliced",
+                format!(
+                    "its channel {channel} is being spliced; miners were paid {}",
+                    amount(fee)
+                ),
+            ),
+            LightningEvent::ChannelClosed {
+                channel, balance, ..
+            } => (
+                "lightning-channel-closed",
+                format!(
+                    "its channel {channel} is closed, with {} ours",
+                    amount(balance)
+                ),
+            ),
+            LightningEvent::ChannelReturned { channel, cost, .. } => (
+                "channel-returned",
+                format!(
+                    "what was ours in its channel {channel} is back; miners were paid {}",
+                    amount(cost)
+                ),
+            ),
+            LightningEvent::Woken { .. } => (
+                "lightning-woken",
+                "is wanted again: its idle channels had been closed".into(),
+            ),
             LightningEvent::CapacityKnown {
                 outbound, inbound, ..
             } => (

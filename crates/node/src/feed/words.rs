@@ -148,6 +148,11 @@ impl Names {
                 )
             }
             Event::Lightning(happened) => self.lightning(happened),
+            Event::LiquiditySet(policy) => {
+                let days = policy.cover_days;
+                let text = format!("Lightning channels cover the flow of {days} days from now on");
+                of_pool("liquidity-set", text)
+            }
             Event::BitcoinSaw(fact) => self.on_bitcoin(fact),
             Event::Claim(happened) => claim(happened),
             Event::Reserve(happened) => reserve(happened),
@@ -253,6 +258,22 @@ impl Names {
                 format!("ask {} back from the reserve", amount(back))
             }
             ChainRequest::RenewReserve { .. } => "renew old outputs of the reserve".into(),
+            ChainRequest::SpliceIn {
+                channel,
+                amount: more,
+                ..
+            } => format!("add {} to the Lightning channel {channel}", amount(more)),
+            ChainRequest::SpliceOut {
+                channel,
+                amount: less,
+                ..
+            } => format!(
+                "take {} out of the Lightning channel {channel}",
+                amount(less)
+            ),
+            ChainRequest::CloseLightning { channel, .. } => {
+                format!("close the Lightning channel {channel}")
+            }
             ChainRequest::StartClose { .. } => "announce the close".into(),
             ChainRequest::FinishNotice { kind, .. } => format!("finish the {}", notice(*kind)),
             ChainRequest::StartLower { ceiling, .. } => {
@@ -260,9 +281,11 @@ impl Names {
             }
         };
         let peer = match request {
-            ChainRequest::Open { peer, .. } | ChainRequest::OpenLightning { peer, .. } => {
-                Some(*peer)
-            }
+            ChainRequest::Open { peer, .. }
+            | ChainRequest::OpenLightning { peer, .. }
+            | ChainRequest::SpliceIn { peer, .. }
+            | ChainRequest::SpliceOut { peer, .. }
+            | ChainRequest::CloseLightning { peer, .. } => Some(*peer),
             ChainRequest::Raise { .. }
             | ChainRequest::Redeem { .. }
             | ChainRequest::RaiseIndex { .. }

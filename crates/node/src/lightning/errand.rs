@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_chain_bitcoin::Retry;
 use forebay_chain_bitcoin::lightning::{
     ChannelNumber, Opening, PaymentStanding, PaymentTerms, read_invoice,
 };
+use forebay_chain_bitcoin::{Fault, Retry};
 use forebay_channel::NodeId;
-use forebay_pool::{Command, LightningCommand, lightning_fee_max};
+use forebay_pool::{
+    ChainRequest, Command, LightningChannelId, LightningCommand, lightning_fee_max,
+};
 use forebay_quantity::{Amount, EffectId, Hash32};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -27,17 +29,89 @@ const BUSY_MAX: u32 = 50;
 pub(crate) enum Errand {
     /// Pay the invoice with this hash.
     Pay(Hash32),
-    /// Open a channel; the demand is its number.
-    Open {
-        demand: EffectId,
-        node: NodeId,
-        /// In millisatoshi.
-        amount: Amount,
-    },
+    /// Change the peer's channels.
+    Change(EffectId, ChannelChange),
     /// Pay an LP or the reserve by an output.
     PayOut(Due),
     /// Draft a spend of the reserve: so much back to the hot wallet, in millisatoshi, or a renewal.
     Draft(EffectId, Option<Amount>),
+}
+
+/// What is to be done with a channel; amounts are in millisatoshi.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChannelChange {
+    /// Open one; the demand is its number.
+    Open { node: NodeId, amount: Amount },
+    /// Add to one of this value.
+    SpliceIn {
+        channel: LightningChannelId,
+        value: Amount,
+        amount: Amount,
+    },
+    /// Take out of one of this value.
+    SpliceOut {
+        channel: LightningChannelId,
+        value: Amount,
+        amount: Amount,
+    },
+    /// Close one; this is ours in it, or more.
+    Close {
+        channel: LightningChannelId,
+        amount: Amount,
+    },
+}
+
+impl ChannelChange {
+    /// The change that a demand asks for; none of a vault's.
+    pub(crate) fn of(request: &ChainRequest) -> Option<Self> {
+        match *request {
+            ChainRequest::OpenLightning { node, amount, .. } => Some(Self::Open { node, amount }),
+            ChainRequest::SpliceIn {
+                channel,
+                value,
+                amount,
+                ..
+            } => Some(Self::SpliceIn {
+                channel,
+                value,
+                amount,
+            }),
+            ChainRequest::SpliceOut {
+                channel,
+                value,
+                amount,
+                ..
+            } => Some(Self::SpliceOut {
+                channel,
+                value,
+                amount,
+            }),
+            ChainRequest::CloseLightning {
+                channel, amount, ..
+            } => Some(Self::Close { channel, amount }),
+            ChainRequest::Open { .. }
+            | ChainRequest::Raise { .. }
+            | ChainRequest::Redeem { .. }
+            | ChainRequest::RaiseIndex { .. }
+            | ChainRequest::PayExits { .. }
+            | ChainRequest::StartClose { .. }
+            | ChainRequest::FinishNotice { .. }
+            | ChainRequest::StartLower { .. }
+            | ChainRequest::Heartbeat { .. }
+            | ChainRequest::ToReserve { .. }
+            | ChainRequest::FromReserve { .. }
+            | ChainRequest::RenewReserve { .. } => None,
+        }
+    }
+
+    fn moved(&self) -> Amount {
+        match self {
+            Self::Open { amount, .. }
+            | Self::SpliceIn { amount, .. }
+            | Self::SpliceOut { amount, .. }
+            | Self::Close { amount, .. } => *amount,
+        }
+    }
 }
 
 /// Carries errands out as they come; the core bounds how many are outstanding.
@@ -50,13 +124,9 @@ pub(crate) async fn run_errands(
         tokio::spawn(async move {
             match errand {
                 Errand::Pay(hash) => lightning.pay(hash).await,
-                Errand::Open {
-                    demand,
-                    node,
-                    amount,
-                } => lightning.open(demand, node, amount).await,
                 Errand::PayOut(due) => lightning.is_due(due),
                 Errand::Draft(demand, back) => lightning.draft(demand, back).await,
+                Errand::Change(demand, change) => lightning.change(demand, change).await,
             }
         });
     }
@@ -111,21 +181,75 @@ impl Lightning {
         Err("the node is busy with an earlier attempt".into())
     }
 
-    /// Asks for a channel; that it is funded, or closed again, is observed.
-    async fn open(&self, demand: EffectId, node: NodeId, amount: Amount) {
-        let opening = Opening {
-            channel: ChannelNumber(u128::from(demand.0)),
-            peer: node.0,
-            value_sat: u64::try_from(amount.value() / 1_000).unwrap_or(u64::MAX),
-            public: false,
+    /// Begins a change of channels; what comes of it is observed. After a crash it is asked for again: a channel is opened
+    /// once under its number, and a splice that came about has left the channel with another value.
+    async fn change(&self, demand: EffectId, change: ChannelChange) {
+        let moved = change.moved();
+        let fee_max = self
+            .core
+            .query(move |state| state.liquidity().fee_max(moved));
+        let Ok(fee_max) = fee_max.await else {
+            // A core that has stopped asks again after its next start.
+            return;
         };
-        if let Err(fault) = self.node.open_channel(opening) {
-            warn!(%node, demand = demand.0, "a channel cannot be opened: {fault}");
-            self.opening_failed(demand, fault.to_string()).await;
+        let begun = match change {
+            ChannelChange::Open { node, amount } => self.node.open_channel(Opening {
+                channel: ChannelNumber(u128::from(demand.0)),
+                peer: node.0,
+                value_sat: satoshi(amount),
+                public: false,
+                fee_max_sat: satoshi(fee_max),
+            }),
+            ChannelChange::SpliceIn {
+                channel,
+                value,
+                amount,
+            } => self.splice(channel, value, |number| {
+                let node = &self.node;
+                node.splice_in(number, satoshi(amount), satoshi(fee_max))
+            }),
+            ChannelChange::SpliceOut {
+                channel,
+                value,
+                amount,
+            } => self.splice(channel, value, |number| {
+                let node = &self.node;
+                node.splice_out(number, satoshi(amount), satoshi(fee_max))
+            }),
+            ChannelChange::Close { channel, .. } => {
+                let number = ChannelNumber(channel.0);
+                self.node.close_within(number, satoshi(fee_max)).await
+            }
+        };
+        if let Err(fault) = begun {
+            warn!(
+                demand = demand.0,
+                ?change,
+                "a channel is left as it is: {fault}"
+            );
+            self.change_failed(demand, fault.to_string()).await;
         }
     }
 
-    pub(super) async fn opening_failed(&self, demand: EffectId, why: String) -> bool {
+    fn splice(
+        &self,
+        channel: LightningChannelId,
+        value: Amount,
+        splice: impl FnOnce(ChannelNumber) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let number = ChannelNumber(channel.0);
+        let channels = self.node.channels()?;
+        let standing = channels.iter().find(|standing| standing.channel == number);
+        let standing = standing.ok_or(Fault::UnknownChannel)?;
+        if standing.value_sat != satoshi(value) {
+            return Err(Fault::Channel {
+                why: format!("it holds {} sat by now", standing.value_sat),
+            });
+        }
+        splice(number)
+    }
+
+    pub(super) async fn change_failed(&self, demand: EffectId, why: String) -> bool {
         let failed = Command::Outcome {
             effect: demand,
             failure: Some(why),
@@ -135,4 +259,8 @@ impl Lightning {
             Err(crate::core::CommandFault::Stopped(_))
         )
     }
+}
+
+fn satoshi(amount: Amount) -> u64 {
+    u64::try_from(amount.value() / 1_000).unwrap_or(u64::MAX)
 }

@@ -20,12 +20,12 @@ use forebay_chain_bitcoin::lightning::{
 use forebay_chain_bitcoin::wallet::Wallet;
 use forebay_chain_bitcoin::{Fault, Network};
 use forebay_channel::NodeId;
-use forebay_pool::{Command, InvoiceTerms, LightningCommand, Rejection};
+use forebay_pool::{Command, InvoiceTerms, LightningChannelId, LightningCommand, Rejection};
 use forebay_quantity::{Amount, EffectId, Hash32, Milliseconds, PeerId, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 pub use config::{BitcoinConfig, ReserveConfig};
-pub(crate) use errand::{Errand, run_errands};
+pub(crate) use errand::{ChannelChange, Errand, run_errands};
 pub(crate) use lp::{InvoiceAsked, invoice_id};
 pub(crate) use observe::observe;
 pub(crate) use payout::{Due, Payee};
@@ -35,7 +35,7 @@ pub use start::LightningFault;
 pub(crate) use start::{Started, start};
 
 use crate::core::{CommandFault, CoreHandle};
-use wallet::follow_wallet;
+use wallet::{follow_wallet, millisatoshi};
 
 /// How long an invoice of ours can be paid, in seconds: as long as the core expects it to be.
 const INVOICE_EXPIRY_S: u32 = 3_600;
@@ -124,7 +124,27 @@ impl Lightning {
             .await
             .map_err(|fault| fault.to_string())?;
         self.tell_capacity(peer, node).await;
+        let channels = self.node.channels().unwrap_or_default();
+        for channel in channels.iter().filter(|channel| channel.peer == node.0) {
+            self.tell_channel(peer, channel).await;
+        }
         Ok(())
+    }
+
+    /// How one channel stands, once what it carries was told: the core takes a splice for done then. Says whether that is
+    /// durable, or nothing that has to be.
+    async fn tell_channel(&self, peer: PeerId, channel: &ChannelStanding) -> bool {
+        if !channel.ready {
+            return true;
+        }
+        self.tell(LightningCommand::ChannelStands {
+            peer,
+            channel: LightningChannelId(channel.channel.0),
+            value: millisatoshi(channel.value_sat),
+            is_ours: channel.ours,
+            splices: channel.splices,
+        })
+        .await
     }
 
     /// What the channels with a peer carry at this moment.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use forebay_chain_bitcoin::lightning::{ChannelNumber, Observation, Observations, PaymentStanding};
 use forebay_channel::NodeId;
-use forebay_pool::LightningCommand;
+use forebay_pool::{ChainRequest, LightningChannelId, LightningCommand};
 use forebay_quantity::{Amount, EffectId, Hash32, PeerId};
 use tracing::{info, warn};
 
 use super::lp::lp_of;
+use super::wallet::millisatoshi;
 use super::{Lightning, settlement_of};
 
 /// Hands each observation to the core, and back as kept once it is durable there.
@@ -70,23 +71,60 @@ impl Lightning {
                 channel, fee_sat, ..
             } => match demand_of(*channel) {
                 Some(demand) => {
-                    let fee = Amount::new(u128::from(*fee_sat) * 1_000);
+                    let fee = millisatoshi(*fee_sat);
                     self.tell(LightningCommand::Funded { demand, fee }).await
                 }
                 None => true,
             },
+            Observation::ChannelReady { channel, peer } => {
+                self.channel_ready(*channel, NodeId(*peer)).await
+            }
             Observation::ChannelClosed {
                 channel,
                 funding,
+                balance_msat,
                 reason,
                 ..
             } => {
                 info!(channel = channel.0, "a Lightning channel closed: {reason}");
-                match demand_of(*channel).filter(|_| funding.is_none()) {
-                    Some(demand) => self.opening_failed(demand, reason.clone()).await,
-                    None => true,
+                match (funding, demand_of(*channel)) {
+                    (None, Some(demand)) => self.change_failed(demand, reason.clone()).await,
+                    (None, None) => true,
+                    (Some(_), _) => {
+                        self.tell(LightningCommand::ChannelClosed {
+                            channel: LightningChannelId(channel.0),
+                            balance: Amount::from(balance_msat.unwrap_or(0)),
+                        })
+                        .await
+                    }
                 }
             }
+            Observation::ChannelReturned {
+                channel, value_sat, ..
+            } => {
+                self.tell(LightningCommand::ChannelReturned {
+                    channel: LightningChannelId(channel.0),
+                    value: millisatoshi(*value_sat),
+                })
+                .await
+            }
+            // Who asks for a splice pays for it: this one is the peer's.
+            Observation::SplicePending {
+                fee_sat: Some(0), ..
+            } => true,
+            Observation::SplicePending {
+                channel,
+                funding,
+                fee_sat,
+            } => {
+                self.tell(LightningCommand::Spliced {
+                    channel: LightningChannelId(channel.0),
+                    txid: Hash32(funding.txid),
+                    fee: millisatoshi(fee_sat.unwrap_or(0)),
+                })
+                .await
+            }
+            Observation::SpliceFailed { channel } => self.splice_failed(*channel).await,
             // No hold invoice of ours exists: whoever pays one made it up.
             Observation::Claimable { hash, .. } => {
                 if let Err(fault) = self.node.fail(*hash) {
@@ -97,11 +135,7 @@ impl Lightning {
             Observation::Received {
                 settlement: None, ..
             }
-            | Observation::Returned { .. }
-            | Observation::ChannelReady { .. }
-            | Observation::ChannelReturned { .. }
-            | Observation::SplicePending { .. }
-            | Observation::SpliceFailed { .. } => true,
+            | Observation::Returned { .. } => true,
         }
     }
 
@@ -113,6 +147,46 @@ impl Lightning {
         }
         self.told().remove(&hash);
         self.tell(LightningCommand::Failed { hash }).await
+    }
+
+    /// A channel can be used, or is of another size than before.
+    async fn channel_ready(&self, channel: ChannelNumber, node: NodeId) -> bool {
+        let Ok(named) = self.core.query(move |state| state.peer_at(node)).await else {
+            return false;
+        };
+        let channels = self.node.channels().unwrap_or_default();
+        let standing = channels.iter().find(|standing| standing.channel == channel);
+        match (named, standing) {
+            (Some(peer), Some(standing)) => {
+                self.tell_capacity(peer, node).await;
+                self.tell_channel(peer, standing).await
+            }
+            // It is told when the node is named; one that is closed by now needs no telling.
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// A splice came to nothing, perhaps the one that the core waits for.
+    async fn splice_failed(&self, channel: ChannelNumber) -> bool {
+        let channel = LightningChannelId(channel.0);
+        let waiting = self.core.query(move |state| {
+            let mut effects = state.chain_effects();
+            let is_it = |request: &ChainRequest| {
+                let is_close = matches!(request, ChainRequest::CloseLightning { .. });
+                request.lightning_channel() == Some(channel) && !is_close
+            };
+            effects
+                .find(|(_, request)| is_it(request))
+                .map(|(id, _)| id)
+        });
+        match waiting.await {
+            Ok(Some(demand)) => {
+                self.change_failed(demand, "the peer took no splice".into())
+                    .await
+            }
+            Ok(None) => true,
+            Err(_) => false,
+        }
     }
 
     async fn capacity(&self, node: NodeId, outbound_msat: u64, inbound_msat: u64) -> bool {

@@ -12,8 +12,8 @@ use crate::command::Admin;
 use crate::event::Event;
 use crate::rejection::Rejection;
 use crate::state::{
-    Asset, AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, MILLISATOSHI_SCALE,
-    PeerPolicy, Rail, Relation, RelationKind, State, bounds,
+    Asset, AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, LiquidityPolicy,
+    MILLISATOSHI_SCALE, PeerPolicy, Rail, Relation, RelationKind, State, bounds,
 };
 
 pub(super) fn instruct(
@@ -88,6 +88,10 @@ fn decide_one(state: &State, now: Timestamp, admin: &Admin) -> Result<Event, Rej
         Admin::Found(_) => return Err(Rejection::AlreadyFounded),
         Admin::AddAsset(definition, policy) => add_asset(state, definition, policy)?,
         Admin::AddBitcoin(definition, policy) => add_bitcoin(state, definition, policy)?,
+        Admin::SetLiquidity(policy) => {
+            sound_liquidity(policy)?;
+            Event::LiquiditySet(Box::new(policy.clone()))
+        }
         Admin::SetAsset(asset, policy) => {
             let asset = known_asset(*asset)?;
             sound_asset(policy)?;
@@ -283,6 +287,20 @@ fn sound_peer(policy: &PeerPolicy) -> Result<(), Rejection> {
     if policy.allotment > Amount::new(u128::from(u64::MAX)) || policy.allotment_term_ms == 0 {
         return Err(Rejection::BadPolicy(
             "the allotment fits 64 bits and has a term",
+        ));
+    }
+    Ok(())
+}
+
+fn sound_liquidity(policy: &LiquidityPolicy) -> Result<(), Rejection> {
+    if policy.fee_ppm.value() >= forebay_quantity::PPM_ONE {
+        return Err(Rejection::BadPolicy(
+            "a change of channels costs less than it moves",
+        ));
+    }
+    if policy.change_min.is_zero() || policy.rest_ms == 0 || policy.idle_ms == 0 {
+        return Err(Rejection::BadPolicy(
+            "the smallest change, the rest after it and the idle time are above zero",
         ));
     }
     Ok(())

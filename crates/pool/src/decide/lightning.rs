@@ -2,7 +2,7 @@
 
 use forebay_quantity::{Amount, EffectId, Hash32, Milliseconds, PeerId, Timestamp};
 
-use super::claim;
+use super::{claim, liquidity};
 use crate::Events;
 use crate::effect::ChainRequest;
 use crate::event::Event;
@@ -22,8 +22,8 @@ pub(super) fn lightning(
     events: &mut Events,
 ) -> Result<(), Rejection> {
     use LightningCommand::{
-        Capacity, Failed, Funded, InvoiceAsked, InvoiceRefused, InvoiceTold, NodeNamed, Received,
-        Sent,
+        Capacity, ChannelClosed, ChannelReturned, ChannelStands, Failed, Funded, InvoiceAsked,
+        InvoiceRefused, InvoiceTold, NodeNamed, Received, Sent, Spliced,
     };
     let event = match *command {
         NodeNamed { peer, node } => {
@@ -106,13 +106,16 @@ pub(super) fn lightning(
                 },
             )
         }
+        ChannelStands { .. } | Spliced { .. } | ChannelClosed { .. } | ChannelReturned { .. } => {
+            liquidity::observed(state, command, events)?
+        }
     };
     events.extend(event.map(Event::Lightning));
     Ok(())
 }
 
 /// The Lightning side of an account that has one.
-fn account(state: &State, peer: PeerId) -> Result<&LightningAccount, Rejection> {
+pub(super) fn account(state: &State, peer: PeerId) -> Result<&LightningAccount, Rejection> {
     let known = state.peer(peer).ok_or(Rejection::UnknownPeer(peer))?;
     let lightning = known.lightning.as_deref();
     lightning.ok_or(Rejection::BadInvoice(
@@ -279,32 +282,6 @@ pub(super) fn due(state: &State, now: Timestamp, peer: &Peer) -> Option<Amount> 
     // A small part of it would soon be followed by another.
     let is_worth = !paid.is_zero() && paid >= Amount::new(owed.value() / 8);
     is_worth.then(|| asset.chain(paid))?
-}
-
-/// The channel that a peer should have beside those it has: what its policy allots, once less than half of it is left.
-pub(super) fn opening(
-    state: &State,
-    now: Timestamp,
-    id: PeerId,
-    peer: &Peer,
-) -> Option<ChainRequest> {
-    let account = peer.lightning.as_deref()?;
-    let waits = peer.demands.open.is_some()
-        || now < peer.demands.retry_at
-        || state.demands.len() >= bounds::DEMANDS_MAX;
-    let asset = state.asset_of(peer.asset);
-    let enough = asset.ledger_floor(account.outbound) >= peer.policy.allotment_low();
-    if peer.removed || waits || enough {
-        return None;
-    }
-    let amount = asset.chain(peer.policy.allotment)?;
-    Some(ChainRequest::OpenLightning {
-        peer: id,
-        asset: peer.asset,
-        node: account.node?,
-        amount,
-    })
-    .filter(|_| !amount.is_zero() && amount <= asset.vault.chain_total)
 }
 
 /// Whether an asset's accounts settle over Lightning.

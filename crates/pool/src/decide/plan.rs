@@ -5,7 +5,7 @@ use forebay_channel::{ChannelPolicy, Phase, Step};
 use forebay_market::{DAY, Index, NoteRate, Notes, RAY, pay_note_rate, payable_to_exits};
 use forebay_quantity::{Amount, AssetId, Milliseconds, PeerId, Timestamp};
 
-use super::{lightning, reserve};
+use super::{lightning, liquidity, reserve};
 use crate::command::NoticeKind;
 use crate::effect::ChainRequest;
 use crate::event::Event;
@@ -26,7 +26,7 @@ pub(crate) fn plan_peer(state: &State, now: Timestamp, id: PeerId) -> Option<Eve
             amount,
         });
         return due.map(Event::Lightning).or_else(|| {
-            let request = lightning::opening(state, now, id, peer)?;
+            let request = liquidity::change(state, now, id, peer)?;
             Some(Event::ChainDemanded { id: next, request })
         });
     }
@@ -284,7 +284,10 @@ fn allottable(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Amou
             | ChainRequest::OpenLightning { .. }
             | ChainRequest::ToReserve { .. }
             | ChainRequest::FromReserve { .. }
-            | ChainRequest::RenewReserve { .. } => Amount::ZERO,
+            | ChainRequest::RenewReserve { .. }
+            | ChainRequest::SpliceIn { .. }
+            | ChainRequest::SpliceOut { .. }
+            | ChainRequest::CloseLightning { .. } => Amount::ZERO,
         });
     let spoken = spoken.fold(Amount::ZERO, Amount::saturating_add);
     let free = asset

@@ -4,6 +4,7 @@ use forebay_ledger::Leg;
 use forebay_quantity::{Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
 
 use super::chain::{clamp_prepaid, grow_vault, shrink_vault, sum};
+use super::liquidity;
 use super::{RETRY_MS, draw, post};
 use crate::lightning::LightningEvent;
 use crate::state::{GivenInvoice, LightningAccount, Paying, Settlement, State, bounds};
@@ -14,6 +15,9 @@ pub(super) fn happened(state: &mut State, event: &LightningEvent) {
             let account = account_mut(state, peer);
             // What was known was of the former node's channels.
             (account.outbound, account.inbound) = (Amount::ZERO, Amount::ZERO);
+            for channel in account.channels.values_mut() {
+                channel.value = Amount::ZERO;
+            }
             account.node = Some(node);
         }
         LightningEvent::InvoiceGiven {
@@ -40,10 +44,12 @@ pub(super) fn happened(state: &mut State, event: &LightningEvent) {
             outbound,
             inbound,
         } => capacity_known(state, peer, outbound, inbound),
-        LightningEvent::ChannelFunded { peer, fee } => {
-            let asset = state.peer_of(peer).asset;
-            bear_cost(state, asset, fee);
-        }
+        LightningEvent::ChannelFunded { peer, fee } => liquidity::funded(state, peer, fee),
+        LightningEvent::ChannelStands { .. }
+        | LightningEvent::ChannelSpliced { .. }
+        | LightningEvent::ChannelClosed { .. }
+        | LightningEvent::ChannelReturned { .. }
+        | LightningEvent::Woken { .. } => liquidity::happened(state, event),
     }
 }
 
@@ -73,7 +79,7 @@ pub(super) fn bear_cost(state: &mut State, asset: AssetId, cost: Amount) {
     );
 }
 
-fn account_mut(state: &mut State, peer: PeerId) -> &mut LightningAccount {
+pub(super) fn account_mut(state: &mut State, peer: PeerId) -> &mut LightningAccount {
     let account = state.peer_mut(peer).lightning.as_deref_mut();
     account.expect("[I10] a Lightning fact is of a Lightning account")
 }
@@ -107,12 +113,15 @@ fn invoice_given(
 
 /// What a peer pays is paid ahead, as what its vouchers secure is.
 fn received(state: &mut State, id: PeerId, settlement: u64, amount: Amount) {
+    let now = state.now;
     let account = account_mut(state, id);
     let given = account.invoices.get_mut(&settlement);
     let given = given.expect("[I11] only an invoice that was given is paid");
     assert!(!given.is_paid, "[I11] a payment counts once");
     given.is_paid = true;
     account.received = sum(account.received, amount);
+    account.flow.received(now, amount);
+    account.used_at = now;
     let peer = state.peer_of(id);
     let (asset, clearing) = (peer.asset, peer.clearing);
     let arrived = grow_vault(state, asset, amount);
@@ -163,8 +172,11 @@ fn hashed(state: &mut State, peer: PeerId, hash: Hash32) {
 fn paid(state: &mut State, id: PeerId, fee: Amount) {
     let settled = end(state, id);
     state.ledger.post_pending(settled.transfer);
+    let now = state.now;
     let account = account_mut(state, id);
     account.paid = sum(account.paid, settled.amount);
+    account.flow.paid(now, settled.amount);
+    account.used_at = now;
     let asset = state.peer_of(id).asset;
     shrink_vault(state, asset, settled.amount);
     clamp_prepaid(state, id);

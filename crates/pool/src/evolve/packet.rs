@@ -119,6 +119,12 @@ pub(super) fn fulfilled(state: &mut State, id: PacketId, preimage: [u8; 32]) {
     }
     release_fee(state, &packet);
     use_up_prepayment(state, packet.in_peer, Amount::from(packet.amount_in));
+    for peer in [packet.in_peer, packet.out_peer] {
+        let now = state.now;
+        if let Some(account) = state.peer_mut(peer).lightning.as_deref_mut() {
+            account.used_at = now;
+        }
+    }
     let answers = &mut state.peer_mut(packet.in_peer).answers;
     if answers.len() == bounds::ANSWERS_MAX {
         answers.pop_front();

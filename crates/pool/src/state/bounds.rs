@@ -34,6 +34,8 @@ pub const LPS_MAX: usize = 1 << 16;
 pub const WITHDRAWALS_MAX: usize = 1 << 12;
 /// Bytes of a payout script: the longest witness program, and what is older is shorter.
 pub const SCRIPT_MAX: usize = 42;
+/// Lightning channels of one peer, open ones, and closed ones whose money is on its way: one carries a peer, more are its own.
+pub const LIGHTNING_CHANNELS_MAX: usize = 16;
 /// Deposits on Bitcoin, each remembered for ever: 36 bytes each.
 pub const DEPOSITS_MAX: usize = 1 << 20;
 /// Payment hashes remembered, so that none is used twice: months of settlements.

@@ -9,6 +9,7 @@ use forebay_ledger::TransferId;
 use forebay_quantity::{Amount, EffectId, Hash32, PeerId, Timestamp};
 
 use super::bounds;
+use super::liquidity::{Flow, LightningChannel, LightningChannelId};
 use crate::bitcoin::Outpoint;
 use crate::lightning::LightningEffect;
 
@@ -92,6 +93,28 @@ pub struct LightningAccount {
     pub(crate) invoices_forgotten: u64,
     /// A failed settlement is begun anew from then on.
     pub(crate) retry_at: Timestamp,
+    /// Open channels.
+    pub channels: BTreeMap<LightningChannelId, LightningChannel>,
+    /// All that miners were paid for channels, closed ones included.
+    pub cost: Amount,
+    /// Its channels were closed as idle, and none is opened until a packet is to go to it.
+    pub is_asleep: bool,
+    /// What was paid, both ways, of late.
+    pub flow: Flow,
+    /// When a channel was last of use.
+    pub(crate) used_at: Timestamp,
+    /// When a channel was last opened, spliced or closed, or could not be.
+    pub(crate) changed_at: Timestamp,
+    /// Closed channels whose money has not come back, in the order of their closing.
+    pub(crate) closed: VecDeque<ClosedChannel>,
+}
+
+/// A channel that takes no more payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct ClosedChannel {
+    pub(crate) channel: LightningChannelId,
+    /// What was ours in it.
+    pub(crate) balance: Amount,
 }
 
 impl LightningAccount {

@@ -7,6 +7,7 @@ mod asset;
 mod claim;
 mod index;
 mod lightning;
+mod liquidity;
 mod packet;
 mod peer;
 mod reserve;
@@ -35,7 +36,8 @@ use index::Index;
 pub use lightning::{
     BitcoinDefinition, GivenInvoice, LightningAccount, MILLISATOSHI_SCALE, Rail, Settlement,
 };
-pub(crate) use lightning::{OnBitcoin, Paying, PaymentHashes};
+pub(crate) use lightning::{ClosedChannel, OnBitcoin, Paying, PaymentHashes};
+pub use liquidity::{Flow, LightningChannel, LightningChannelId, LiquidityPolicy};
 pub use packet::Packet;
 pub(crate) use packet::Packets;
 pub(crate) use peer::PeerDemands;
@@ -93,6 +95,7 @@ pub struct State {
     pub(crate) on_bitcoin: OnBitcoin,
     pub(crate) claims: Claims,
     pub(crate) reserve: ReserveState,
+    pub(crate) liquidity: LiquidityPolicy,
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
     pub(crate) requests: LookupMap<(u32, u32), PacketId>,
@@ -125,6 +128,7 @@ impl Default for State {
             on_bitcoin: OnBitcoin::default(),
             claims: Claims::default(),
             reserve: ReserveState::default(),
+            liquidity: LiquidityPolicy::default(),
             requests: LookupMap::default(),
             heard: BTreeMap::new(),
             index: Index::default(),
@@ -275,6 +279,11 @@ impl State {
         let mut live = self.peers().filter(|(_, peer)| !peer.removed);
         live.find(|(_, peer)| peer.lightning.as_deref().and_then(|own| own.node) == Some(node))
             .map(|(id, _)| id)
+    }
+
+    /// How large Lightning channels are kept.
+    pub fn liquidity(&self) -> &LiquidityPolicy {
+        &self.liquidity
     }
 
     /// An account's net balance.

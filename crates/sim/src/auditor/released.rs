@@ -126,7 +126,10 @@ impl Auditor {
             | ChainRequest::OpenLightning { .. }
             | ChainRequest::ToReserve { .. }
             | ChainRequest::FromReserve { .. }
-            | ChainRequest::RenewReserve { .. } => {}
+            | ChainRequest::RenewReserve { .. }
+            | ChainRequest::SpliceIn { .. }
+            | ChainRequest::SpliceOut { .. }
+            | ChainRequest::CloseLightning { .. } => {}
         }
     }
 

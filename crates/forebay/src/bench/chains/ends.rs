@@ -105,6 +105,8 @@ impl Ends {
                     peer: self.payee.node.identity(),
                     value_sat,
                     public: false,
+                    // On a chain of its own, so that the fee is no matter.
+                    fee_max_sat: u64::MAX,
                 })
                 .collect();
             for asked in self.payer.node.open_channels(&openings) {

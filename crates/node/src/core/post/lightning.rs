@@ -5,7 +5,7 @@ use forebay_pool::{ChainRequest, LightningEffect, Payout, State, WithdrawalEffec
 use forebay_quantity::{Amount, EffectId, PeerId};
 
 use super::Post;
-use crate::lightning::{Due, Errand, Payee};
+use crate::lightning::{ChannelChange, Due, Errand, Payee};
 
 impl Post {
     pub(super) fn settle_over_lightning(&mut self, effect: LightningEffect) {
@@ -34,12 +34,10 @@ impl Post {
 
     /// A demand goes to the Lightning node, or to a vault's chain.
     pub(super) fn demand(&mut self, id: EffectId, request: ChainRequest) {
+        if let Some(change) = ChannelChange::of(&request) {
+            return self.order(Errand::Change(id, change));
+        }
         match request {
-            ChainRequest::OpenLightning { node, amount, .. } => self.order(Errand::Open {
-                demand: id,
-                node,
-                amount,
-            }),
             ChainRequest::ToReserve { amount, .. } => self.order(Errand::PayOut(Due {
                 id,
                 payee: Payee::Reserve,

@@ -204,7 +204,11 @@ impl Post {
             | LightningCommand::InvoiceRefused { .. }
             | LightningCommand::Sent { .. }
             | LightningCommand::Failed { .. }
-            | LightningCommand::Funded { .. } => None,
+            | LightningCommand::Funded { .. }
+            | LightningCommand::ChannelStands { .. }
+            | LightningCommand::Spliced { .. }
+            | LightningCommand::ChannelClosed { .. }
+            | LightningCommand::ChannelReturned { .. } => None,
         }
     }
 
