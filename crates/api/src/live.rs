@@ -63,7 +63,7 @@ use crate::Units;
 /// Something that needs somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alarm {
-    /// Which kind: `runs-down`, `frozen`, `halted`, `not-quoted`, `under-covered`, `unbalanced`, `notice`, `gas-low`, `stopped`.
+    /// Which kind: `runs-down`, `frozen`, `halted`, `not-quoted`, `under-covered`, `unbalanced`, `notice`, `gas-low`, `stopped`, `chain-silent`, `reserve-late`, `above-cap`.
     pub kind: String,
     /// The asset, peer or chain concerned.
     pub subject: String,

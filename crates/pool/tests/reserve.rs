@@ -275,6 +275,36 @@ fn what_members_took_alone_is_a_loss_that_stops_the_book_and_age_is_an_alarm() {
 }
 
 #[test]
+fn no_channel_is_asked_for_with_money_of_the_reserve() {
+    for (reserve, expected) in [(240, 1), (241, 0)] {
+        let mut world = with_reserve(400);
+        let place = found(400 - reserve, 0, 0, reserve, 0);
+        tell(&mut world, ReserveCommand::Found(place));
+        world.admin(Admin::AddPeer {
+            name: "carol".into(),
+            asset: BTC,
+            token_hash: Hash32([8; 32]),
+            policy: peer_policy(160 * MILLI),
+        });
+        let peer = PeerId(2);
+        let node = forebay_channel::NodeId([2; 33]);
+        let named = LightningCommand::NodeNamed { peer, node };
+        world.apply(&Command::Lightning(named)).unwrap();
+        let effects = world.sync();
+        let opened = effects.iter().filter(|effect| {
+            matches!(
+                effect,
+                Effect::Chain {
+                    request: ChainRequest::OpenLightning { .. },
+                    ..
+                }
+            )
+        });
+        assert_eq!(opened.count(), expected, "{reserve} in the reserve");
+    }
+}
+
+#[test]
 fn rules_are_told_once_and_whereabouts_only_when_they_change() {
     let mut world = with_reserve(400);
     let rules = world.state().reserve().rules.unwrap();

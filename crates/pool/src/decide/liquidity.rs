@@ -78,7 +78,8 @@ impl View<'_> {
             return None;
         }
         let missing = self.wanted.saturating_sub(have);
-        let held = self.state.asset_of(self.peer.asset).vault.chain_total;
+        // What lies in the reserve funds no channel.
+        let held = self.state.hot(self.peer.asset);
         let request = match self.largest(|channel| channel.splices) {
             Some((channel, LightningChannel { value, .. })) => ChainRequest::SpliceIn {
                 peer: self.id,
