@@ -11,6 +11,11 @@ const RUST_MIN: (u32, u32) = (1, 95);
 const NODE_MAJOR_MIN: u32 = 18;
 const NODE_INSTALL: &str =
     "apt-get update && apt-get install -y --no-install-recommends nodejs npm";
+const ELECTRUM: &str = "/usr/bin/electrum";
+/// Debian's: another one on the path may be too new for the pinned packages.
+const PYTHON: &str = "/usr/bin/python3";
+const ELECTRUM_INSTALL: &str =
+    "apt-get update && apt-get install -y --no-install-recommends electrum python3-venv";
 const CHROMIUM_INSTALL: &str =
     "apt-get update && apt-get install -y --no-install-recommends chromium";
 
@@ -25,6 +30,7 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     for folder in folders {
         install_packages(&folder)?;
     }
+    ensure_electrum()?;
     eprintln!("setup: done");
     Ok(())
 }
@@ -68,6 +74,40 @@ fn node_version() -> Option<String> {
     capture(Command::new("npm").arg("--version")).ok()?;
     let (major, _) = major_minor(&version)?;
     (major >= NODE_MAJOR_MIN).then(|| first_line(&version).to_owned())
+}
+
+/// The Lightning peer that is no LDK, and in `tools/electrumx` the server that it asks for the chain.
+fn ensure_electrum() -> Result<()> {
+    let mut python = Command::new(PYTHON);
+    let can_make_environments = capture(python.args(["-c", "import ensurepip"])).is_ok();
+    if !Path::new(ELECTRUM).is_file() || !can_make_environments {
+        install("Electrum", ELECTRUM_INSTALL)?;
+    }
+    let folder = root().join("tools/electrumx");
+    let (wanted, home) = (folder.join("requirements.txt"), folder.join(".venv"));
+    // Copied there last, so that it is the stamp of a finished installation.
+    let stamp = home.join("requirements.txt");
+    let locked = std::fs::read(&wanted)?;
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == locked) {
+        eprintln!("setup: packages    tools/electrumx is up to date");
+        return Ok(());
+    }
+    eprintln!("setup: packages    installing tools/electrumx");
+    let mut make = Command::new(PYTHON);
+    run_aside(make.args(["-m", "venv", "--clear"]).arg(&home))?;
+    let mut install = Command::new(home.join("bin/pip"));
+    install
+        .args([
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+        ])
+        .arg("--requirement")
+        .arg(&wanted);
+    run_aside(&mut install)?;
+    std::fs::write(&stamp, locked)?;
+    Ok(())
 }
 
 /// What the dashboard is tested with: Debian's Chromium, or the one that `FOREBAY_CHROMIUM` names.

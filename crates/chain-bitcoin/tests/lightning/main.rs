@@ -4,6 +4,7 @@ mod changes;
 mod cheats;
 #[path = "../kill/coins.rs"]
 mod coins;
+mod electrum;
 mod figures;
 mod hold;
 mod hot_wallet;

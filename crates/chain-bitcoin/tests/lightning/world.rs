@@ -35,6 +35,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// With an index of all transactions, which an Electrum server needs.
+    pub(crate) fn indexed() -> Self {
+        Self::with(vec!["-txindex=1".to_owned()])
+    }
+
+    fn with(arguments: Vec<String>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -43,7 +52,10 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let binary = RegtestSettings::binary_in(&root);
-        let settings = RegtestSettings::new(binary, folder.path().join("bitcoind"));
+        let settings = RegtestSettings {
+            arguments,
+            ..RegtestSettings::new(binary, folder.path().join("bitcoind"))
+        };
         let regtest = runtime
             .block_on(Regtest::start(settings))
             .unwrap_or_else(|error| panic!("{error}"));
