@@ -141,6 +141,11 @@ function clearing(peer) {
   return [units, h('small', {}, owes ? 'it owes the pool' : 'the pool owes it')];
 }
 
+function channelBadge({ channel, lightning }) {
+  if (lightning) return badge('Lightning', lightning.outbound !== '0' || lightning.inbound !== '0' ? 'good' : '');
+  return channel ? badge(channel.phase, channel.phase === 'open' ? 'good' : '') : '–';
+}
+
 const peers = {
   hash: 'peers', name: 'Peers', roles: [...ALL, 'peer'],
   mount(root) {
@@ -156,7 +161,7 @@ const peers = {
         { name: 'Packets up to', number: true, value: (peer) => amount(peer.policy.packet_max, peer.scale, peer.asset) },
         { name: 'Credit', number: true, value: (peer) => amount(peer.policy.credit, peer.scale, peer.asset) },
         { name: 'Settles at', number: true, value: (peer) => amount(peer.policy.settle_threshold, peer.scale, peer.asset) },
-        { name: 'Channel', value: (peer) => peer.channel ? badge(peer.channel.phase, peer.channel.phase === 'open' ? 'good' : '') : '–' },
+        { name: 'Channel', value: channelBadge },
       ], all, 'No account yet. Open one with forebay peers add.'));
     };
   },

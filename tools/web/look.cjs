@@ -4,7 +4,7 @@
 //
 //   FOREBAY_TOKEN=<operator's token> node look.cjs <url> <folder for pictures>
 //
-// The pool must have the demonstration's assets (ETH, USDX), peers (a, b) and an LP. Ends with a line that counts.
+// The pool must have the demonstration's assets (BTC, ETH, USDX), peers (a, b, c) and an LP. Ends with a line that counts.
 
 const { chromium } = require('playwright-core')
 const { mkdirSync, existsSync } = require('node:fs')
@@ -142,7 +142,7 @@ async function desk (browser) {
 }
 
 async function figures (page) {
-  await check('the overview shows both assets, covered, with what a stolen key would cost', async () => {
+  await check('the overview shows every asset, covered, with what a stolen key would cost', async () => {
     await turn(page, 'Overview')
     await settled(page, 'Overview')
     const books = await (await fetch(new URL('/v1/books', url), { headers: { Authorization: `Bearer ${operator}` } })).json()
@@ -157,10 +157,10 @@ async function figures (page) {
   await check('the peers are up, and the liar among the sources is marked', async () => {
     await turn(page, 'Peers')
     await settled(page, 'Peers')
-    assert.equal(await page.locator('.badge.good', { hasText: 'up' }).count(), 2)
+    assert.equal(await page.locator('.badge.good', { hasText: 'up' }).count(), 3)
     await turn(page, 'Prices')
     await settled(page, 'Prices')
-    assert.equal(await page.locator('circle.mark.off').count(), 2)
+    assert.equal(await page.locator('circle.mark.off').count(), 3)
   })
   await check('the LP has earned on what it paid in', async () => {
     await turn(page, 'LPs')

@@ -80,6 +80,8 @@ pub struct LightningChannel {
     pub node: String,
     /// The account that this node settles for, if any does.
     pub peer: Option<String>,
+    /// The output that holds it, as transaction id, colon and index; none until it is funded.
+    pub funding: Option<String>,
     /// Both ends' money in it, in satoshi.
     pub value: Units,
     /// What is ours, in millisatoshi.

@@ -22,6 +22,13 @@ pub(crate) struct Passphrase {
 }
 
 impl Passphrase {
+    /// The first line of a file.
+    pub(crate) fn in_file(path: PathBuf) -> Self {
+        Self {
+            passphrase_file: Some(path),
+        }
+    }
+
     fn read(&self, prompt: &str) -> Result<String> {
         if let Some(path) = &self.passphrase_file {
             let text = std::fs::read_to_string(path)

@@ -24,6 +24,15 @@ pub struct Output {
     pub index: u32,
 }
 
+/// As everybody writes it: the transaction's id backwards, and the index after a colon.
+impl std::fmt::Display for Output {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use bitcoin::hashes::Hash;
+        let txid = bitcoin::Txid::from_byte_array(self.txid);
+        write!(out, "{txid}:{}", self.index)
+    }
+}
+
 /// What happened.
 ///
 /// Each comes at least once: again after a restart, until it was acknowledged and that was written. A capacity alone

@@ -1,9 +1,12 @@
 //! `forebay demo`: the main job on real parts, with a crash in the middle, and the sums at its end.
 
 mod audit;
+mod outcome;
 mod prices;
 mod processes;
+mod regtest;
 mod rpc;
+mod stream;
 mod world;
 
 use std::collections::BTreeMap;
@@ -12,13 +15,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use forebay_api::{PEERS, Peer, SetPeer, Status, Units};
-use forebay_node::connect::View;
+use forebay_api::{BITCOIN, Bitcoin, PEERS, Peer, SetPeer, Status, Units};
+use forebay_chain_evm::Key;
 use forebay_quantity::Amount;
-use serde::Serialize;
 
-use processes::{Process, answer};
-use world::{NOTES, PAYMENT, World, node, progress, text};
+use crate::keys::{self, Passphrase};
+use audit::Holders;
+use outcome::{Outcome, WEI_PER_GWEI};
+use processes::answer;
+use regtest::PAYMENT_MSAT;
+use stream::{PAYMENT_MAX, Payment, Receiver, Sender, cross};
+use world::{NOTES, PACKET, PAYMENT, Views, World, progress, text};
 
 /// Arguments of `forebay demo`.
 #[derive(Debug, Args)]
@@ -38,6 +45,8 @@ enum Part {
     /// A price source of the demonstration, a process of its own.
     #[command(hide = true)]
     PriceSource {
+        /// What it says a bitcoin is worth.
+        btc: String,
         /// What it says an ether is worth.
         eth: String,
         /// What it says a dollar token is worth.
@@ -45,43 +54,13 @@ enum Part {
     },
 }
 
-/// What came of it. Amounts are decimal strings in base units of the account's asset.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    /// By the npm sender's own total, in gwei.
-    sent: String,
-    /// By the npm receiver's own total, in millionths of the dollar token.
-    delivered: String,
-    /// Packets fulfilled, by the replayed journal.
-    packets: u64,
-    /// Transactions in the chain's blocks, everything from deployment on.
-    onchain_transactions: u64,
-    /// Gas of all blocks.
-    gas_total: String,
-    /// What the pool redeemed of the payer's vouchers, in gwei.
-    settled_in: String,
-    /// What the payee redeemed of the pool's vouchers, in millionths of the dollar token.
-    settled_out: String,
-    /// What the note holder took out above what it put in, by asset code.
-    lp_fee_earned: BTreeMap<String, String>,
-    /// Times that the pool was killed and came back.
-    restarts: u32,
-    /// A fresh replay of the journal agrees with the chain, balance by balance.
-    books_balanced: bool,
-}
-
-/// The least number of packets.
-const PACKETS_MIN: u64 = 2_000;
-/// Packets for each transaction on chain, at least.
-const PACKETS_PER_TRANSACTION_MIN: u64 = 20;
-const PAYMENT_MAX: Duration = Duration::from_secs(120);
-/// Fulfillments that the sender saw are rounded to nothing; what it never saw, the pool may still have been paid for.
-const WEI_PER_GWEI: u128 = 1_000_000_000;
+/// What peer a pays in bitcoin, in gwei.
+const PAYMENT_IN_BITCOIN: u64 = 200 * PACKET;
 
 impl Demo {
     pub(crate) async fn run(self, json: bool) -> Result<()> {
-        if let Some(Part::PriceSource { eth, usdx }) = self.part {
-            return prices::serve(&eth, &usdx);
+        if let Some(Part::PriceSource { btc, eth, usdx }) = self.part {
+            return prices::serve(&btc, &eth, &usdx);
         }
         let began = Instant::now();
         let folder = tempfile::Builder::new().prefix("forebay-demo-").tempdir()?;
@@ -94,7 +73,7 @@ impl Demo {
                 bail!("{error:#}; the logs are in {}", kept.display());
             }
         };
-        draw(&outcome, json)?;
+        outcome.show(json)?;
         if self.keep {
             keep(world, folder.keep().as_path());
         } else {
@@ -114,48 +93,14 @@ async fn main_job(
     pictures: Option<&Path>,
     began: Instant,
 ) -> Result<(Outcome, Vec<String>)> {
-    let mut receiver = Process::start(
-        "receiver",
-        command(world, "stream-receive.cjs", &[&world.listen_b]),
-        &world.folder,
-    )?;
-    let invitation = receiver.line(Duration::from_secs(30))?;
-    let (account, secret) = (
-        text(&invitation, "destination_account")?,
-        text(&invitation, "shared_secret")?,
-    );
-    progress(
-        began,
-        &format!(
-            "the npm STREAM server waits behind peer b at {}…",
-            &account[..account.len().min(24)]
-        ),
-    );
-    let amount = PAYMENT.to_string();
-    let arguments = [world.listen_a.as_str(), &account, &secret, &amount];
-    let mut sender = Process::start(
-        "sender",
-        command(world, "stream-send.cjs", &arguments),
-        &world.folder,
-    )?;
-    let in_flight = kill_in_flight(world, &mut sender, began).await?;
-    let last = finish(&mut sender)?;
-    let sent = number(&text(&last, "sent")?)?;
-    // The receiver hears of its last packets a moment later.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let delivered = number(&text(&receiver.ask()?, "received")?)?;
-    progress(
-        began,
-        &format!(
-            "paid: {sent} gwei sent over {} STREAM connections, {delivered} arrived",
-            last["connections"]
-        ),
-    );
+    let (first, in_flight) = pay_through_a_kill(world, began).await?;
     world.restart_peer_b()?;
     progress(
         began,
         "peer b was killed as well, and is back on its own journal",
     );
+    let mut payments = vec![first];
+    payments.extend(pay_in_bitcoin(world, began).await?);
     if let Some(pictures) = pictures {
         look(world, pictures)?;
         progress(
@@ -166,34 +111,87 @@ async fn main_job(
             ),
         );
     }
-    let (a, b) = settle(world, began).await?;
+    let views = settle(world, began).await?;
     let earned = leave(world, began)?;
-    let (packets, books_balanced) = audit(world, began)?;
+    let audited = audit(world, began).await?;
     let used = world.rpc.used()?;
+    let lightning = views.c.lightning.as_ref().context("peer c has a node")?;
     let outcome = Outcome {
-        sent: sent.to_string(),
-        delivered: delivered.to_string(),
-        packets,
-        onchain_transactions: used.transactions,
+        sent: payments[0].sent.clone(),
+        delivered: payments[0].delivered.clone(),
+        payments,
+        packets: audited.replay.packets,
+        onchain_transactions: used.transactions + world.bitcoin.transactions().await?,
         gas_total: used.gas.to_string(),
-        settled_in: (a.deposit_paid.0.value() / WEI_PER_GWEI).to_string(),
-        settled_out: b.redeemed.to_string(),
-        lp_fee_earned: BTreeMap::from([("USDX".to_owned(), earned.to_string())]),
+        settled_in: BTreeMap::from([
+            ("BTC", lightning.paid.to_string()),
+            ("ETH", gwei(views.a.deposit_paid)),
+        ]),
+        settled_out: BTreeMap::from([
+            ("BTC", lightning.received.to_string()),
+            ("ETH", gwei(views.a.redeemed)),
+            ("USDX", views.b.redeemed.to_string()),
+        ]),
+        lightning_payments: audited.replay.lightning_payments,
+        lightning_channels: audited.channels,
+        lp_fee_earned: BTreeMap::from([("USDX", earned.to_string())]),
         restarts: 1,
-        books_balanced: books_balanced.is_ok(),
+        books_balanced: audited.verdict.is_ok(),
     };
-    let mut problems = problems(&outcome, &a, &b, in_flight);
-    problems.extend(books_balanced.err().map(|error| format!("{error:#}")));
+    let mut problems = outcome.problems(&views, in_flight);
+    problems.extend(audited.verdict.err().map(|error| format!("{error:#}")));
     let paid_out = world
         .rpc
         .token_balance(&world.token.to_string(), &world.address_b)?;
-    if paid_out != b.redeemed.0.value() {
+    if paid_out != views.b.redeemed.0.value() {
         problems.push(format!(
             "peer b's address holds {paid_out} tokens on chain, and redeemed {}",
-            b.redeemed
+            views.b.redeemed
         ));
     }
     Ok((outcome, problems))
+}
+
+fn gwei(wei: Units) -> String {
+    (wei.0.value() / WEI_PER_GWEI).to_string()
+}
+
+/// Pays from ETH to the token, and kills the pool in the middle of it; also returns what was in flight then.
+async fn pay_through_a_kill(world: &mut World, began: Instant) -> Result<(Payment, u64)> {
+    let mut receiver = Receiver::start(world, &world.b)?;
+    progress(began, "the npm STREAM server waits behind peer b");
+    let mut sender = Sender::start(world, &world.a, &receiver, PAYMENT)?;
+    let in_flight = kill_in_flight(world, &mut sender, began).await?;
+    let (sent, connections) = sender.finish()?;
+    let delivered = receiver.received().await?;
+    progress(
+        began,
+        &format!(
+            "paid: {sent} gwei sent over {connections} STREAM connections, {delivered} arrived"
+        ),
+    );
+    let payment = Payment {
+        from: "ETH",
+        to: "USDX",
+        sent: sent.to_string(),
+        delivered: delivered.to_string(),
+    };
+    Ok((payment, in_flight))
+}
+
+/// Pays into bitcoin and out of it: peer c settles over Lightning, the others by vouchers.
+async fn pay_in_bitcoin(world: &World, began: Instant) -> Result<Vec<Payment>> {
+    world.wait_until(
+        "the pool's ether covers what peer a is to be paid",
+        |views| !views.a.allotment_ceiling.0.is_zero(),
+    )?;
+    let (a, b, c) = (("ETH", &world.a), ("USDX", &world.b), ("BTC", &world.c));
+    let payments = vec![
+        cross(world, c, a, PAYMENT_MSAT, began).await?,
+        cross(world, a, c, PAYMENT_IN_BITCOIN, began).await?,
+        cross(world, c, b, PAYMENT_MSAT, began).await?,
+    ];
+    Ok(payments)
 }
 
 /// Drives the dashboard in a browser while everybody is still there; what it says goes to standard output.
@@ -216,14 +214,8 @@ fn look(world: &World, pictures: &Path) -> Result<()> {
     Ok(())
 }
 
-fn command(world: &World, script: &str, arguments: &[&str]) -> std::process::Command {
-    let mut command = node(&world.tools, script);
-    command.args(arguments);
-    command
-}
-
 /// Lets about a third through, then kills the pool while packets are in flight, and starts it again.
-async fn kill_in_flight(world: &mut World, sender: &mut Process, began: Instant) -> Result<u64> {
+async fn kill_in_flight(world: &mut World, sender: &mut Sender, began: Instant) -> Result<u64> {
     let until = Instant::now() + PAYMENT_MAX;
     loop {
         ensure!(
@@ -232,12 +224,7 @@ async fn kill_in_flight(world: &mut World, sender: &mut Process, began: Instant)
             sender.complaints(),
             world.pool.complaints()
         );
-        ensure!(
-            !sender.has_ended(),
-            "the sender ended early: {}",
-            sender.complaints()
-        );
-        if number(&text(&sender.ask()?, "sent")?)? >= u128::from(PAYMENT) / 3 {
+        if sender.sent()? >= u128::from(PAYMENT) / 3 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -257,28 +244,17 @@ async fn kill_in_flight(world: &mut World, sender: &mut Process, began: Instant)
         &format!("the pool was killed with {in_flight} packet(s) in flight"),
     );
     world.restart_pool().await?;
-    world.wait_until("the pool is back", |a, b| a.ready && b.ready)?;
+    world.wait_until("the pool is back", |views| {
+        let channels = views.c.lightning.as_ref();
+        let can_settle = channels.is_some_and(|l| !l.inbound.0.is_zero());
+        views.a.ready && views.b.ready && views.c.ready && can_settle
+    })?;
     progress(began, "the pool is back on the journal it left");
     Ok(in_flight)
 }
 
-fn finish(sender: &mut Process) -> Result<serde_json::Value> {
-    let until = Instant::now() + PAYMENT_MAX;
-    loop {
-        let line = sender.line(PAYMENT_MAX)?;
-        if line["last"] == true {
-            return Ok(line);
-        }
-        ensure!(
-            Instant::now() < until,
-            "the payment does not end: {}",
-            sender.complaints()
-        );
-    }
-}
-
-/// Settles what is left on both sides and has both redeem on chain.
-async fn settle(world: &World, began: Instant) -> Result<(View, View)> {
+/// Settles what is left on all sides, and has those that hold vouchers redeem on chain.
+async fn settle(world: &World, began: Instant) -> Result<Views> {
     let client = world.client()?;
     let peers: Vec<Peer> = client.read_all(PEERS).await?;
     for peer in peers {
@@ -292,25 +268,32 @@ async fn settle(world: &World, began: Instant) -> Result<(View, View)> {
             .put(&format!("{PEERS}/{}", peer.name), &SetPeer { policy })
             .await?;
     }
-    world.wait_until("the pool has paid all that it owes by voucher", |_, b| {
-        b.unpaid.0.is_zero()
+    world.wait_until("the pool has paid all that it owes", |views| {
+        let Views { a, b, c } = views;
+        [a, b, c].iter().all(|view| view.unpaid.0.is_zero())
     })?;
-    let path = world.folder.join("peer-b/connect.toml");
-    answer(
-        &world.passphrase,
-        [
-            "connect",
-            "--peer-config",
-            &path.display().to_string(),
-            "redeem",
-        ],
-    )?;
-    let settled = world.wait_until("both sides have redeemed", |a, b| {
-        a.deposit_paid == a.signed && b.redeemed == b.held
+    for name in ["peer-a", "peer-b"] {
+        let path = world.folder.join(name).join("connect.toml");
+        let path = path.display().to_string();
+        answer(
+            &world.passphrase,
+            ["connect", "--peer-config", &path, "redeem"],
+        )?;
+    }
+    let settled = world.wait_until("all sides are settled", |views| {
+        let Views { a, b, c } = views;
+        let by_voucher = [a, b]
+            .iter()
+            .all(|view| view.deposit_paid == view.signed && view.redeemed == view.held);
+        let over_lightning = c
+            .lightning
+            .as_ref()
+            .is_some_and(|l| l.under_way.0.is_zero() && l.credited == l.paid);
+        by_voucher && over_lightning
     })?;
     progress(
         began,
-        "both sides are settled: the pool redeemed a's vouchers, b redeemed the pool's",
+        "all sides are settled: vouchers are redeemed both ways, and Lightning has paid both ways",
     );
     Ok(settled)
 }
@@ -345,14 +328,27 @@ fn leave(world: &World, began: Instant) -> Result<u128> {
     Ok(earned)
 }
 
-/// Replays the journal until it has caught up with the chain, or shows what differs.
-fn audit(world: &World, began: Instant) -> Result<(u64, Result<()>)> {
+/// What the replayed journal gives, and whether everybody else agrees.
+struct Audited {
+    replay: audit::Replay,
+    channels: u64,
+    verdict: Result<()>,
+}
+
+/// Replays the journal until it has caught up with the chains, or shows what differs.
+async fn audit(world: &World, began: Instant) -> Result<Audited> {
+    let passphrase = world.folder.join("passphrase");
+    keys::write_private(&passphrase, world.passphrase.as_bytes())?;
+    let passphrase = Passphrase::in_file(passphrase);
+    let key = |folder: &str| keys::open(&world.folder.join(folder).join("key.json"), &passphrase);
+    let (pool, c) = (key("pool")?, key("peer-c")?);
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let replay = audit::replay(&world.data())?;
-        let compared = audit::compare(&replay.state, &world.rpc);
-        if compared.is_ok() || Instant::now() >= until {
-            let verdict = if compared.is_ok() {
+        let shown: Bitcoin = world.client()?.read(BITCOIN).await?;
+        let verdict = compare(world, &replay, &shown, (&pool, &c)).await;
+        if verdict.is_ok() || Instant::now() >= until {
+            let said = if verdict.is_ok() {
                 "agrees with"
             } else {
                 "DIFFERS from"
@@ -360,121 +356,42 @@ fn audit(world: &World, began: Instant) -> Result<(u64, Result<()>)> {
             progress(
                 began,
                 &format!(
-                    "a fresh replay of {} packets {verdict} the chain",
+                    "a fresh replay of {} packets {said} the chains and the Lightning nodes",
                     replay.prepared
                 ),
             );
-            return Ok((replay.packets, compared));
+            let usable = shown.channels.iter().filter(|channel| channel.usable);
+            return Ok(Audited {
+                replay,
+                channels: u64::try_from(usable.count())?,
+                verdict,
+            });
         }
-        std::thread::sleep(Duration::from_millis(500));
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// What does not hold, in words.
-fn problems(outcome: &Outcome, a: &View, b: &View, in_flight: u64) -> Vec<String> {
-    let sent: u128 = outcome.sent.parse().unwrap_or(0);
-    let delivered: u128 = outcome.delivered.parse().unwrap_or(0);
-    let earned = outcome.lp_fee_earned.values().any(|amount| amount != "0");
-    let checks = [
-        (
-            sent >= u128::from(PAYMENT),
-            format!("{sent} of {PAYMENT} were sent"),
-        ),
-        (
-            in_flight > 0,
-            "no packet was in flight when the pool was killed".to_owned(),
-        ),
-        (
-            delivered > 0 && b.received.0.value() == delivered,
-            format!("{delivered} arrived, and peer b was owed {}", b.received),
-        ),
-        (
-            a.sent.0.value() >= sent,
-            format!("peer a owes for {}, and its software sent {sent}", a.sent),
-        ),
-        (
-            outcome.packets >= PACKETS_MIN,
-            format!("{} packets are fewer than {PACKETS_MIN}", outcome.packets),
-        ),
-        (
-            outcome.packets >= PACKETS_PER_TRANSACTION_MIN * outcome.onchain_transactions,
-            format!(
-                "{} transactions are too many for {} packets",
-                outcome.onchain_transactions, outcome.packets
-            ),
-        ),
-        (
-            a.deposit_paid.0.value() / WEI_PER_GWEI >= sent,
-            format!("{} was settled in for {sent}", outcome.settled_in),
-        ),
-        (
-            b.redeemed.0.value() == delivered,
-            format!("{} was settled out for {delivered}", outcome.settled_out),
-        ),
-        (earned, "the note holder earned nothing".to_owned()),
-        (
-            outcome.restarts >= 1,
-            "the pool was never restarted".to_owned(),
-        ),
-    ];
-    checks
-        .into_iter()
-        .filter(|(holds, _)| !holds)
-        .map(|(_, problem)| problem)
-        .collect()
-}
-
-fn draw(outcome: &Outcome, json: bool) -> Result<()> {
-    let earned: Vec<String> = outcome
-        .lp_fee_earned
-        .iter()
-        .map(|(code, amount)| format!("{amount} {code}"))
-        .collect();
-    let rows = [
-        (
-            "sent by the npm client",
-            format!("{} gwei of ETH", outcome.sent),
-        ),
-        (
-            "delivered to the npm server",
-            format!("{} millionths of USDX", outcome.delivered),
-        ),
-        ("packets", outcome.packets.to_string()),
-        (
-            "transactions on chain",
-            outcome.onchain_transactions.to_string(),
-        ),
-        ("gas in all", outcome.gas_total.clone()),
-        ("settled in", format!("{} gwei of ETH", outcome.settled_in)),
-        (
-            "settled out",
-            format!("{} millionths of USDX", outcome.settled_out),
-        ),
-        ("the note holder earned", earned.join(", ")),
-        ("restarts after SIGKILL", outcome.restarts.to_string()),
-        (
-            "replayed books agree with the chain",
-            outcome.books_balanced.to_string(),
-        ),
-    ];
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, value) in &rows {
-        let line = format!("{name:<width$}  {value}");
-        if json {
-            eprintln!("{line}")
-        } else {
-            println!("{line}")
-        }
-    }
-    if json {
-        println!("{}", serde_json::to_string_pretty(outcome)?);
-    }
-    Ok(())
+async fn compare(
+    world: &World,
+    replay: &audit::Replay,
+    shown: &Bitcoin,
+    (pool, c): (&Key, &Key),
+) -> Result<()> {
+    audit::compare_vaults(&replay.state, &world.rpc)?;
+    let c_shows = world.views()?.c.lightning.context("peer c has a node")?;
+    let holders = Holders {
+        pool,
+        channels: &shown.channels,
+        c,
+        c_shows: &c_shows,
+    };
+    audit::compare_bitcoin(&replay.state, &world.bitcoin, &holders).await
 }
 
 /// Ends everything, the pool by SIGTERM, which it must answer by draining.
 fn end(mut world: World, began: Instant) -> Result<()> {
-    for process in [&mut world.peer_a, &mut world.peer_b, &mut world.pool] {
+    let sides = [&mut world.a, &mut world.b, &mut world.c].map(|side| &mut side.process);
+    for process in sides.into_iter().chain([&mut world.pool]) {
         let status = process.terminate(Duration::from_secs(40))?;
         ensure!(
             status.success(),
@@ -488,10 +405,9 @@ fn end(mut world: World, began: Instant) -> Result<()> {
 }
 
 fn keep(mut world: World, folder: &Path) {
-    for process in [&mut world.peer_a, &mut world.peer_b, &mut world.pool]
-        .into_iter()
-        .chain(&mut world.prices)
-    {
+    let sides = [&mut world.a, &mut world.b, &mut world.c].map(|side| &mut side.process);
+    let others = [&mut world.pool].into_iter().chain(&mut world.prices);
+    for process in sides.into_iter().chain(others) {
         process.keep();
         eprintln!("{} runs on as process {}", process.name, process.id());
     }
@@ -500,9 +416,14 @@ fn keep(mut world: World, folder: &Path) {
         "the chain runs on at {url} as process {}",
         world.anvil.keep()
     );
+    let url = world.bitcoin.url();
+    eprintln!(
+        "bitcoind runs on at {url} as process {}",
+        world.bitcoin.keep()
+    );
     let config = folder.join("pool/forebay.toml");
     eprintln!(
-        "Look: forebay --config {} books | status | peers list | assets list",
+        "Look: forebay --config {} books | status | peers list | assets list | bitcoin show",
         config.display()
     );
     if let Ok(pool) = forebay_node::Config::load(&config) {

@@ -6,13 +6,13 @@ use std::net::TcpListener;
 use anyhow::Result;
 
 /// Serves one fixed answer for ever; says its address first.
-pub(super) fn serve(eth: &str, usdx: &str) -> Result<()> {
+pub(super) fn serve(btc: &str, eth: &str, usdx: &str) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!(
         "{}",
         serde_json::json!({ "url": format!("http://{}/", listener.local_addr()?) })
     );
-    let body = format!("{{\"ETH\": \"{eth}\", \"USDX\": \"{usdx}\"}}");
+    let body = format!("{{\"BTC\": \"{btc}\", \"ETH\": \"{eth}\", \"USDX\": \"{usdx}\"}}");
     let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()

@@ -1,4 +1,4 @@
-//! Brings everything up: the chain, the contracts, the price sources, the pool, the LPs and both peers.
+//! Brings everything up: the chains, the contracts, the price sources, the pool, the LPs and the peers.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,38 +18,58 @@ use forebay_quantity::{Amount, EffectId};
 use serde_json::Value;
 
 use super::processes::{Process, answer, forebay};
+use super::regtest::{self, Bitcoin};
 use super::rpc::Rpc;
 use crate::client::Client;
 
 /// The chain's id: anvil's own.
 const CHAIN_ID: u64 = 31_337;
-/// One packet of the payer: a thousandth of an ether, some three dollars.
+/// One packet of peer a: a thousandth of an ether, some three dollars.
 pub(super) const PACKET: u64 = 1_000_000;
-/// What the payer pays in all, in its packet units (gwei).
-pub(super) const PAYMENT: u64 = 2_200 * PACKET;
+/// What peer a pays while the pool is killed, in its packet units (gwei).
+pub(super) const PAYMENT: u64 = 1_600 * PACKET;
 /// Notes, in millionths of the dollar token.
 pub(super) const NOTES: u128 = 15_000_000_000;
 const SHARES: u128 = 15_000_000_000;
-/// The payer's deposit: 2.5 ether.
-const DEPOSIT_WEI: u128 = 2_500_000_000_000_000_000;
-const WAIT: Duration = Duration::from_secs(40);
+/// Peer a's deposit: 3 ether.
+const DEPOSIT_WEI: u128 = 3_000_000_000_000_000_000;
+/// What the pool's lane to peer a covers, in gwei, once the pool has redeemed as much.
+const ALLOTMENT_A: u128 = 400_000_000;
+pub(super) const WAIT: Duration = Duration::from_secs(40);
 
-/// Everything that runs, in the order in which it is ended: clients first, the chain last.
+/// A peer's own side.
+pub(super) struct Side {
+    pub(super) process: Process,
+    /// Where its software connects, as `plugin.cjs` takes it.
+    pub(super) listen: String,
+}
+
+/// How all peers' sides stand.
+pub(super) struct Views {
+    pub(super) a: View,
+    pub(super) b: View,
+    pub(super) c: View,
+}
+
+/// Everything that runs, in the order in which it is ended: clients first, the chains last.
 pub(super) struct World {
     pub(super) folder: PathBuf,
     pub(super) passphrase: String,
     pub(super) tools: PathBuf,
-    pub(super) peer_a: Process,
-    pub(super) peer_b: Process,
+    /// In ether; settles by vouchers.
+    pub(super) a: Side,
+    /// In a token; settles by vouchers.
+    pub(super) b: Side,
+    /// In bitcoin; settles over Lightning.
+    pub(super) c: Side,
     pub(super) pool: Process,
     pub(super) prices: Vec<Process>,
     pub(super) anvil: AnvilProcess,
+    pub(super) bitcoin: Bitcoin,
     pub(super) rpc: Rpc,
     pub(super) vault_usdx: Address,
     pub(super) token: Address,
     pub(super) address_b: String,
-    pub(super) listen_a: String,
-    pub(super) listen_b: String,
     /// What the note holder has put in, from the LP's own command.
     pub(super) lp_note: PathBuf,
 }
@@ -66,21 +86,23 @@ struct Contracts {
 }
 
 impl World {
-    /// Starts all of it; when this returns, the payer's side may pay and the payee's side may be paid.
+    /// Starts all of it; when this returns, each peer that pays may pay, and each that is paid may be paid.
     pub(super) async fn start(folder: &Path, began: Instant) -> Result<Self> {
         let tools = tools()?;
+        let repository = tools.parent().context("tools lies in a folder")?;
         let passphrase = hex::encode(crate::keys::random::<16>()?);
-        let anvil = chain(folder, &tools)?;
-        let prices = price_sources(folder)?;
+        let (anvil,) = chain(folder, &tools)?;
+        let mut prices = price_sources(folder)?;
+        let bitcoin = Bitcoin::start(folder, repository).await?;
         progress(
             began,
             &format!(
-                "a chain at {} and three price sources, one of which lies, run",
-                anvil.0.url()
+                "chains at {} and {} and three price sources, one of which lies, run",
+                anvil.url(),
+                bitcoin.url()
             ),
         );
-        let (anvil, mut prices) = (anvil.0, prices);
-        let keys = make_keys(folder, &passphrase, anvil.url(), &mut prices)?;
+        let keys = make_keys(folder, &passphrase, (anvil.url(), &bitcoin), &mut prices)?;
         let contracts = deploy(anvil.url(), &keys).await?;
         progress(
             began,
@@ -91,40 +113,46 @@ impl World {
         );
         let pool = start_pool(folder, &passphrase)?;
         let url = anvil.url().to_owned();
-        let (deposits, listed) = std::thread::scope(|scope| {
+        let runtime = tokio::runtime::Handle::current();
+        let (deposits, channels, listed) = std::thread::scope(|scope| {
             let deposits = scope.spawn(|| deposit_all(folder, &passphrase, &url, &contracts));
+            let channels = scope.spawn(|| {
+                let opened = regtest::open_channels(folder, &passphrase, &bitcoin, began);
+                runtime.block_on(opened)
+            });
             let listed = scope.spawn(|| list_all(folder, &contracts, began));
-            (deposits.join(), listed.join())
+            (deposits.join(), channels.join(), listed.join())
         });
         listed.map_err(|_| anyhow::anyhow!("listing met a bug"))??;
         deposits.map_err(|_| anyhow::anyhow!("a deposit met a bug"))??;
+        let c = channels.map_err(|_| anyhow::anyhow!("opening channels met a bug"))??;
         progress(
             began,
             "the pool runs, two LPs have deposited: notes and first-loss shares",
         );
-        let (peer_a, listen_a) = start_peer(folder, "peer-a", &passphrase)?;
-        let (peer_b, listen_b) = start_peer(folder, "peer-b", &passphrase)?;
-        let rpc = Rpc::new(anvil.url());
         let world = Self {
             folder: folder.to_owned(),
+            a: Side::start(folder, "peer-a", &passphrase)?,
+            b: Side::start(folder, "peer-b", &passphrase)?,
+            c,
             passphrase,
             tools,
-            peer_a,
-            peer_b,
             pool,
             prices,
+            rpc: Rpc::new(anvil.url()),
             anvil,
-            rpc,
+            bitcoin,
             vault_usdx: contracts.vault_usdx,
             token: contracts.token,
             address_b: keys.peer_b.clone(),
-            listen_a,
-            listen_b,
             lp_note: folder.join("lp-note.json"),
         };
         world.wait_until(
-            "the payer's deposit is final and a voucher is signed",
-            |a, b| a.ready && b.ready && !a.signed.0.is_zero() && !b.allotment_ceiling.0.is_zero(),
+            "peer a's deposit is final and a voucher is signed",
+            |views| {
+                let Views { a, b, .. } = views;
+                a.ready && b.ready && !a.signed.0.is_zero() && !b.allotment_ceiling.0.is_zero()
+            },
         )?;
         Ok(world)
     }
@@ -136,45 +164,45 @@ impl World {
         Ok(())
     }
 
-    /// Kills the payee's side and starts it again on the data that it left.
+    /// Kills peer b's side and starts it again on the data that it left.
     pub(super) fn restart_peer_b(&mut self) -> Result<()> {
-        self.peer_b.kill()?;
-        (self.peer_b, _) = start_peer(&self.folder, "peer-b", &self.passphrase)?;
-        let id = self.peer_b.id();
-        self.wait_until("peer b is back", |_, b| b.pid == id && b.ready)?;
+        self.b.process.kill()?;
+        self.b = Side::start(&self.folder, "peer-b", &self.passphrase)?;
+        let id = self.b.process.id();
+        self.wait_until("peer b is back", |views| views.b.pid == id && views.b.ready)?;
         Ok(())
     }
 
-    /// How both peers' sides stand.
-    pub(super) fn views(&self) -> Result<(View, View)> {
-        Ok((
-            view(&self.folder.join("peer-a"))?,
-            view(&self.folder.join("peer-b"))?,
-        ))
+    /// How all peers' sides stand.
+    pub(super) fn views(&self) -> Result<Views> {
+        let of = |name| view(&self.folder.join(name));
+        Ok(Views {
+            a: of("peer-a")?,
+            b: of("peer-b")?,
+            c: of("peer-c")?,
+        })
     }
 
-    pub(super) fn wait_until(
-        &self,
-        what: &str,
-        is_so: impl Fn(&View, &View) -> bool,
-    ) -> Result<(View, View)> {
+    pub(super) fn wait_until(&self, what: &str, is_so: impl Fn(&Views) -> bool) -> Result<Views> {
         let until = Instant::now() + WAIT;
         loop {
             // A file that is being replaced, or not yet there, is looked at again.
-            if let Ok((a, b)) = self.views() {
-                if is_so(&a, &b) {
-                    return Ok((a, b));
+            let views = self.views();
+            if let Ok(views) = views {
+                if is_so(&views) {
+                    return Ok(views);
                 }
+                let Views { a, b, c } = views;
                 ensure!(
                     Instant::now() < until,
-                    "waited {WAIT:?} until {what}; payer: {a:?}; payee: {b:?}; pool: {}",
+                    "waited {WAIT:?} until {what}; a: {a:?}; b: {b:?}; c: {c:?}; pool: {}",
                     self.pool.complaints()
                 );
             }
             ensure!(
                 Instant::now() < until,
-                "waited {WAIT:?} until {what}; payer: {}; pool: {}",
-                self.peer_a.complaints(),
+                "waited {WAIT:?} until {what}; peer a: {}; pool: {}",
+                self.a.process.complaints(),
                 self.pool.complaints()
             );
             std::thread::sleep(Duration::from_millis(100));
@@ -191,7 +219,8 @@ impl World {
     }
 }
 
-fn view(folder: &Path) -> Result<View> {
+/// What a peer's side shows.
+pub(super) fn view(folder: &Path) -> Result<View> {
     Ok(serde_json::from_str(&std::fs::read_to_string(
         folder.join("data/status.json"),
     )?)?)
@@ -233,11 +262,15 @@ fn chain(folder: &Path, tools: &Path) -> Result<(AnvilProcess,)> {
 }
 
 fn price_sources(folder: &Path) -> Result<Vec<Process>> {
-    let sources = [("3000", "1"), ("3001.5", "1.0002"), ("31.4159", "271.8")];
+    let sources = [
+        ["60000", "3000", "1"],
+        ["60030", "3001.5", "1.0002"],
+        ["6.28", "31.4159", "271.8"],
+    ];
     let mut processes = Vec::new();
-    for (at, (eth, usdx)) in sources.iter().enumerate() {
+    for (at, worths) in sources.iter().enumerate() {
         let mut command = forebay("")?;
-        command.args(["demo", "price-source", eth, usdx]);
+        command.args(["demo", "price-source"]).args(worths);
         processes.push(Process::start(&format!("prices-{at}"), command, folder)?);
     }
     Ok(processes)
@@ -251,17 +284,28 @@ struct Keys {
     peer_b: String,
 }
 
-fn make_keys(folder: &Path, passphrase: &str, chain: &str, prices: &mut [Process]) -> Result<Keys> {
+fn make_keys(
+    folder: &Path,
+    passphrase: &str,
+    (chain, bitcoin): (&str, &Bitcoin),
+    prices: &mut [Process],
+) -> Result<Keys> {
     let mut arguments: Vec<String> = ["init", "--operator", "test.pool", "--price-poll-ms", "500"]
         .map(String::from)
         .to_vec();
     for process in prices {
         let url = text(&process.line(WAIT)?, "url")?;
-        for code in ["ETH", "USDX"] {
+        for code in ["BTC", "ETH", "USDX"] {
             arguments.extend(["--price".into(), format!("{code}={url}#/{code}")]);
         }
     }
-    let (btp, admin) = (free_port()?, free_port()?);
+    let (btp, admin, lightning) = (free_port()?, free_port()?, free_port()?);
+    arguments.extend(["--bitcoin".into(), format!("regtest={}", bitcoin.url())]);
+    arguments.extend(["--bitcoin-cookie".into(), bitcoin.cookie()]);
+    arguments.extend([
+        "--lightning-listen".into(),
+        format!("127.0.0.1:{lightning}"),
+    ]);
     arguments.extend(["--chain".into(), format!("{CHAIN_ID}={chain}")]);
     arguments.extend(["--btp-listen".into(), format!("127.0.0.1:{btp}")]);
     arguments.extend(["--admin-listen".into(), format!("127.0.0.1:{admin}")]);
@@ -457,6 +501,8 @@ async fn list(folder: &Path, contracts: &Contracts, began: Instant) -> Result<()
     let payer = PeerPolicy {
         packet_max: PACKET,
         redeem_threshold: units(1_200_000_000),
+        settle_threshold: units(50_000_000),
+        allotment: units(ALLOTMENT_A),
         ..PeerPolicy::default()
     };
     let payee = PeerPolicy {
@@ -484,7 +530,7 @@ async fn list(folder: &Path, contracts: &Contracts, began: Instant) -> Result<()
 }
 
 /// Waits until the node's interface answers.
-async fn reach(path: &Path) -> Result<Client> {
+pub(super) async fn reach(path: &Path) -> Result<Client> {
     let until = Instant::now() + WAIT;
     loop {
         let found: Result<Client> = async {
@@ -522,6 +568,7 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
             Limits {
                 prepay: units(u128::from(60 * PACKET)),
                 deposit: units(DEPOSIT_WEI),
+                credit_to_pool: units(200_000_000),
                 ..Limits::default()
             },
         ),
@@ -566,19 +613,19 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
     )
 }
 
-fn start_peer(folder: &Path, name: &str, passphrase: &str) -> Result<(Process, String)> {
-    let path = folder.join(name).join("connect.toml");
-    let config = forebay_node::connect::Config::load(&path)?;
-    let mut command = forebay(passphrase)?;
-    command.args(["connect", "--peer-config"]).arg(&path);
-    let process = Process::start(name, command, folder)?;
-    Ok((
-        process,
-        format!(
-            "btp+ws://:{}@{}",
-            config.software.token, config.software.listen
-        ),
-    ))
+impl Side {
+    /// Starts `forebay connect` in a folder that has been made for it.
+    pub(super) fn start(folder: &Path, name: &str, passphrase: &str) -> Result<Self> {
+        let path = folder.join(name).join("connect.toml");
+        let config = forebay_node::connect::Config::load(&path)?;
+        let mut command = forebay(passphrase)?;
+        command.args(["connect", "--peer-config"]).arg(&path);
+        let software = config.software;
+        Ok(Self {
+            process: Process::start(name, command, folder)?,
+            listen: format!("btp+ws://:{}@{}", software.token, software.listen),
+        })
+    }
 }
 
 /// A Node program of tools/ilp.
@@ -596,6 +643,6 @@ pub(super) fn text(value: &Value, field: &str) -> Result<String> {
 }
 
 /// A port that is free now: the system gives the next one to somebody else.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -99,6 +99,7 @@ pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
             channel: standing.channel.0.to_string(),
             node: node.to_string(),
             peer,
+            funding: standing.funding.map(|output| output.to_string()),
             value: units(standing.value_sat),
             balance: units(standing.balance_msat),
             outbound: units(standing.outbound_msat),
