@@ -169,6 +169,17 @@ pub enum Fault {
         "this folder holds the channels of another Lightning node; use that node's seed, or another folder"
     )]
     OtherNode,
+    /// A copy of the store that is not the newest.
+    #[error(
+        "the Lightning store is an old copy, or is lost: it was written {found} times, and was known to be written {known} \
+         times; put the newest back. A channel that goes on from an old copy falls to its peer"
+    )]
+    OldStore {
+        /// By the store.
+        found: u64,
+        /// By what was remembered beside it.
+        known: u64,
+    },
     /// The node has stopped.
     #[error("the Lightning node has stopped; start it again")]
     Stopped,
@@ -270,6 +281,7 @@ impl Fault {
             | Self::OtherWallet { .. }
             | Self::StoreFormat
             | Self::OtherNode
+            | Self::OldStore { .. }
             | Self::BadNodeId
             | Self::BadAddress { .. }
             | Self::UnknownChannel

@@ -1,6 +1,6 @@
-//! `forebay bitcoin`: the running pool's wallet and Lightning node.
+//! `forebay bitcoin`: the pool's wallet and Lightning node.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -9,11 +9,15 @@ use forebay_api::{
     BITCOIN_RESERVE_COPIES, Bitcoin, CopyTaken, Liquidity, NewAddress, Reserve, SetBitcoin,
     SignedCopy, Units,
 };
+use forebay_chain_bitcoin::lightning::Recovered;
+use forebay_node::{Config, recover_channels};
 use forebay_quantity::Amount;
 
 use crate::client::Client;
+use crate::keys::{self, Passphrase};
 use crate::operator::Changes;
 use crate::output::{show, table, whole};
+use crate::stop_signal;
 
 /// Decimal places of a satoshi, and of a millisatoshi, in a bitcoin.
 const SATOSHI: u8 = 8;
@@ -22,6 +26,59 @@ const MILLISATOSHI: u8 = 11;
 /// The pool's wallet and Lightning node.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OnBitcoin {
+    #[command(flatten)]
+    Running(OnRunning),
+    /// Fetch what the channels of a stopped pool held whose Lightning store is lost, as its peers close them; runs until
+    /// Ctrl-C.
+    Recover {
+        /// Where it is sent to.
+        #[arg(long, value_name = "ADDRESS")]
+        to: String,
+    },
+}
+
+impl OnBitcoin {
+    pub(crate) async fn run(
+        self,
+        config: &Path,
+        passphrase: &Passphrase,
+        json: bool,
+    ) -> Result<()> {
+        match self {
+            Self::Running(asked) => asked.run(&Client::of(config)?, json).await,
+            Self::Recover { to } => recover(config, passphrase, &to, json).await,
+        }
+    }
+}
+
+async fn recover(config: &Path, passphrase: &Passphrase, to: &str, json: bool) -> Result<()> {
+    let config = Config::load(config)?;
+    let key = keys::open(&config.keys_file, passphrase)?;
+    let told = |recovered: &Recovered| {
+        let found = serde_json::json!({
+            "outputs": recovered.outputs,
+            "satoshi": recovered.value_sat.to_string(),
+            "transaction": recovered.transaction.compute_txid(),
+        });
+        // Whoever reads this may be gone; the money is on its way all the same.
+        let _ = show(json, &found, |_| {
+            println!(
+                "{} sat of {} channels are on their way, in transaction {}",
+                recovered.value_sat,
+                recovered.outputs,
+                recovered.transaction.compute_txid()
+            );
+        });
+    };
+    tokio::select! {
+        ended = recover_channels(&config, &key, to, told) => Ok(ended?),
+        stopped = stop_signal() => stopped,
+    }
+}
+
+/// What is asked of a pool that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnRunning {
     /// List the asset on Bitcoin.
     Add {
         /// Code, e.g. BTC.
@@ -147,8 +204,8 @@ fn draw_reserve(reserve: &Reserve) {
     }
 }
 
-impl OnBitcoin {
-    pub(crate) async fn run(self, client: &Client, json: bool) -> Result<()> {
+impl OnRunning {
+    async fn run(self, client: &Client, json: bool) -> Result<()> {
         match self {
             Self::Add {
                 code,

@@ -90,7 +90,7 @@ enum Command {
     /// Assets of the pool.
     #[command(subcommand)]
     Assets(operator::Assets),
-    /// The running pool's bitcoin wallet and Lightning node.
+    /// The pool's bitcoin wallet and Lightning node.
     #[command(subcommand)]
     Bitcoin(bitcoin::OnBitcoin),
     /// Who may ask the running pool over HTTP, and for what.
@@ -202,7 +202,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             runtime(1)?.block_on(async { assets.run(&Client::of(&config)?, json).await })
         }
         Command::Bitcoin(bitcoin) => {
-            runtime(1)?.block_on(async { bitcoin.run(&Client::of(&config)?, json).await })
+            runtime(threads)?.block_on(bitcoin.run(&config, &passphrase, json))
         }
         Command::Tokens(tokens) => {
             runtime(1)?.block_on(async { tokens.run(&Client::of(&config)?, json).await })

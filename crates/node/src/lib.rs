@@ -33,7 +33,9 @@ pub use core::{
     Readiness, Rejects, ServingMode,
 };
 pub use http::{HttpMode, HttpUplink};
-pub use lightning::{BitcoinConfig, LightningFault, RESERVE_LABEL, ReserveConfig};
+pub use lightning::{
+    BitcoinConfig, LightningFault, RESERVE_LABEL, ReserveConfig, recover_channels,
+};
 pub use link::Uplink;
 pub use node::{Keys, Node, RunningNode, StartFault};
 pub use witness::Witness;

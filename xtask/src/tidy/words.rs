@@ -31,6 +31,7 @@ const FOREIGN: &[&str] = &[
     "--cfg",
     "node:util",
     "lightning::util",
+    "lightning::ln::chan_utils",
     "futures-util",
     "futures_util",
     "tokio-util",

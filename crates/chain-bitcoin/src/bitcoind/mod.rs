@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::constants::genesis_block;
-use bitcoin::{Amount, Block, BlockHash, Network, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde_json::{Value, json};
 
 pub(crate) use branch::Missing;
@@ -176,6 +176,22 @@ impl Bitcoind {
             )
             .await?;
         answer.map(views::TxOut::read).transpose()
+    }
+
+    /// What is unspent in the chain under these scripts. bitcoind looks through all that is unspent, for minutes on the
+    /// main network.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn unspent_of(&self, scripts: &[ScriptBuf]) -> Result<Vec<(OutPoint, TxOut)>, Fault> {
+        let wanted: Vec<_> = scripts
+            .iter()
+            .map(|script| format!("raw({})", script.to_hex_string()))
+            .collect();
+        let found: views::Scan = self
+            .call("scantxoutset", &[json!("start"), json!(wanted)])
+            .await?;
+        found.read()
     }
 
     /// What a transaction in the mempool pays.

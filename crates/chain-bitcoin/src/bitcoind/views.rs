@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::{Amount, BlockHash, Denomination, ScriptBuf};
+use bitcoin::{Amount, BlockHash, Denomination, OutPoint, ScriptBuf, Txid};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -79,6 +79,37 @@ impl TxOut {
             script: self.script.hex,
             confirmations: self.confirmations,
         })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Scan {
+    unspents: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    txid: Txid,
+    vout: u32,
+    #[serde(rename = "scriptPubKey")]
+    script: ScriptBuf,
+    amount: Box<RawValue>,
+}
+
+impl Scan {
+    pub(super) fn read(self) -> Result<Vec<(OutPoint, bitcoin::TxOut)>, Fault> {
+        let read = |found: Found| {
+            let outpoint = OutPoint {
+                txid: found.txid,
+                vout: found.vout,
+            };
+            let output = bitcoin::TxOut {
+                value: bitcoins("scantxoutset", &found.amount)?,
+                script_pubkey: found.script,
+            };
+            Ok((outpoint, output))
+        };
+        self.unspents.into_iter().map(read).collect()
     }
 }
 

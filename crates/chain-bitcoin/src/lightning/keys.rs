@@ -70,6 +70,16 @@ impl Keys {
         }
     }
 
+    /// Where a peer's closing may pay us: what the seed finds again without any store.
+    pub(crate) fn closed_scripts(&self) -> Vec<ScriptBuf> {
+        self.ldk
+            .possible_v2_counterparty_closed_balance_spks(&Secp256k1::new())
+    }
+
+    pub(crate) fn signer_of(&self, channel_keys: [u8; 32]) -> InMemorySigner {
+        self.ldk.derive_channel_keys(&channel_keys)
+    }
+
     /// The preimage of a settlement id: HMAC-SHA256 keyed by a secret of the seed, so that nobody guesses it from the id.
     pub(crate) fn preimage(&self, settlement: [u8; 16]) -> [u8; 32] {
         hmac(&self.preimages, &settlement)

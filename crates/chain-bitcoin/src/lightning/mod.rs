@@ -21,6 +21,7 @@ mod payment;
 mod peers;
 mod persist;
 mod record;
+mod recover;
 mod settings;
 mod start;
 mod store;
@@ -38,5 +39,6 @@ pub use observation::{
     ChannelNumber, NodeId, Observation, Observations, Observed, Output, PaymentFailure, PaymentHash,
 };
 pub use payment::{PaymentStanding, PaymentTerms};
+pub use recover::{Recovered, recover};
 pub use settings::{LightningSettings, PAYMENT_SLOTS_MAX};
 pub use wallet::HotWallet;

@@ -95,7 +95,7 @@ impl LightningNode {
     ///
     /// # Errors
     ///
-    /// [`Fault::StoreInUse`], [`Fault::StoreFormat`] and [`Fault::Store`] for its folder; [`Fault::Listen`];
+    /// [`Fault::StoreInUse`], [`Fault::StoreFormat`], [`Fault::OldStore`] and [`Fault::Store`] for its folder; [`Fault::Listen`];
     /// [`Fault::BitcoindDown`] and its kin.
     pub async fn start(
         settings: LightningSettings,
@@ -120,6 +120,13 @@ impl LightningNode {
     #[must_use]
     pub fn height(&self) -> u32 {
         self.inner.channels.current_best_block().height
+    }
+
+    /// How often the store was written. Whoever remembers it elsewhere can refuse an old copy, with which a node would publish
+    /// states that it has given up, and lose its channels for that.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.store.generation()
     }
 
     /// Whether the node has stopped: by [`Self::stop`], or since its store cannot be written any more.

@@ -37,6 +37,9 @@ pub struct LightningSettings {
     pub reserve_sat: u64,
     /// How often bitcoind is asked for a new block.
     pub poll: Duration,
+    /// What is known from elsewhere of [`LightningNode::generation`](super::LightningNode::generation): a store that was
+    /// written less often is an old copy.
+    pub generation_min: u64,
 }
 
 impl LightningSettings {
@@ -55,6 +58,7 @@ impl LightningSettings {
             payment_slots: PAYMENT_SLOTS_MAX,
             reserve_sat: 25_000,
             poll: Duration::from_secs(1),
+            generation_min: 0,
         }
     }
 

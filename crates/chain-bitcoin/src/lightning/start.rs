@@ -119,7 +119,17 @@ fn open_store(settings: &LightningSettings, wake: &Arc<Wake>) -> Result<Arc<Stor
         let wake = Arc::clone(wake);
         Box::new(move || wake.ring())
     };
-    let store = Store::open(&settings.folder.join("lightning.redb"), ring)?;
+    let path = settings.folder.join("lightning.redb");
+    let known = settings.generation_min;
+    if known > 0 && !path.exists() {
+        // Nothing is made in its place.
+        return Err(Fault::OldStore { found: 0, known });
+    }
+    let store = Store::open(&path, ring)?;
+    let found = store.generation();
+    if found < known {
+        return Err(Fault::OldStore { found, known });
+    }
     let network = settings.network.to_string();
     match store.read(NETWORK)? {
         Some(found) if found != network.as_bytes() => {

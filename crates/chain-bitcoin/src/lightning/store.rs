@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -15,6 +16,8 @@ use crate::Fault;
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lightning");
 const FORMAT_KEY: &[u8] = b"format";
 const FORMAT: &[u8] = &[1];
+/// How often the store was written, 8 bytes, the highest first.
+const GENERATION_KEY: &[u8] = b"generation";
 
 /// Keys and their new values; none removes a key.
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -48,6 +51,7 @@ pub(crate) struct Store {
     database: Database,
     waiting: Mutex<Waiting>,
     progress: watch::Sender<Progress>,
+    generation: AtomicU64,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -87,12 +91,27 @@ impl Store {
         })?;
         check_format(&database)?;
         let (progress, _) = watch::channel(Progress::Durable(0));
-        Ok(Self {
+        let store = Self {
             database,
             waiting: Mutex::default(),
             progress,
+            generation: AtomicU64::new(0),
             wake,
-        })
+        };
+        if let Some(written) = store.read(GENERATION_KEY)? {
+            let bytes = written.try_into().map_err(|_| Fault::Store {
+                detail: "its generation cannot be read".to_owned(),
+            })?;
+            store
+                .generation
+                .store(u64::from_be_bytes(bytes), Ordering::SeqCst);
+        }
+        Ok(store)
+    }
+
+    /// How often it was written: of two copies of a store, the older has the lower one.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// The value last queued or written.
@@ -220,9 +239,11 @@ impl Store {
     }
 
     fn write_batch(&self, batch: &Batch) -> Result<(), redb::Error> {
+        let generation = self.generation() + 1;
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(TABLE)?;
+            table.insert(GENERATION_KEY, generation.to_be_bytes().as_slice())?;
             for (key, value) in batch.changes.iter() {
                 match value {
                     Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
@@ -234,6 +255,7 @@ impl Store {
             }
         }
         transaction.commit()?;
+        self.generation.store(generation, Ordering::SeqCst);
         Ok(())
     }
 
@@ -351,6 +373,20 @@ mod tests {
         drop(store);
         let again = Store::open(&folder.path().join("store"), Box::new(|| {}));
         assert!(matches!(again, Err(crate::Fault::StoreFormat)));
+    }
+
+    #[test]
+    fn a_store_counts_how_often_it_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(&folder);
+        assert_eq!(store.generation(), 0);
+        for expected in 1..=3 {
+            store.put(b"a".to_vec(), b"1".to_vec());
+            commit(&store);
+            assert_eq!(store.generation(), expected);
+        }
+        drop(store);
+        assert_eq!(open(&folder).generation(), 3);
     }
 
     #[test]

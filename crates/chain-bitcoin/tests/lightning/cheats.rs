@@ -2,7 +2,7 @@
 
 use forebay_chain_bitcoin::lightning::Observation;
 
-use crate::world::{Theirs, World, until};
+use crate::world::{Theirs, World, copy, until};
 
 const CHANNEL_SAT: u64 = 1_000_000;
 /// What miners get at most for the old state, our punishment of it, and the sweep.
@@ -65,12 +65,4 @@ fn ours_comes_home(world: &World, is_home: impl Fn() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(300));
         is_home()
     });
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    let copied = std::process::Command::new("cp")
-        .arg("-a")
-        .args([from, to])
-        .status();
-    assert!(copied.expect("there is a cp").success());
 }

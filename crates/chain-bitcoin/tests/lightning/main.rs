@@ -9,6 +9,7 @@ mod figures;
 mod hold;
 mod hot_wallet;
 mod kill;
+mod lost;
 mod outages;
 mod payments;
 mod reorgs;

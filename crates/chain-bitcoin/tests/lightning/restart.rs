@@ -7,7 +7,7 @@ use forebay_chain_bitcoin::bitcoind::Bitcoind;
 use forebay_chain_bitcoin::lightning::{LightningNode, Observation, PaymentStanding, Seed};
 
 use crate::coins::TestCoins;
-use crate::world::{World, hash_of, listening_ours, our_settings, seed_of, until};
+use crate::world::{World, copy, hash_of, listening_ours, our_settings, seed_of, until};
 
 #[test]
 fn what_was_not_acknowledged_is_told_again_after_a_restart_and_the_rest_is_not() {
@@ -41,6 +41,61 @@ fn what_was_not_acknowledged_is_told_again_after_a_restart_and_the_rest_is_not()
             matches!(standing, PaymentStanding::Sent { fee_msat: 0, .. })
         });
     }
+}
+
+#[test]
+fn an_old_copy_of_the_store_or_none_is_refused_where_its_generation_is_known() {
+    let world = World::new();
+    let (ours, theirs) = (world.ours("ours"), world.theirs("theirs"));
+    world.channel(&ours, &theirs, 500_000);
+    ours.stop();
+    let (folder, old, newest) = (
+        world.folder.path().join("ours"),
+        world.folder.path().join("old"),
+        world.folder.path().join("newest"),
+    );
+    copy(&folder, &old);
+    let ours = world.ours("ours");
+    ours.connect(&theirs);
+    ours.quiet();
+    assert!(ours.pay(&theirs.invoice(1_000_000)).is_some());
+    ours.quiet();
+    let known = ours.node.generation();
+    ours.stop();
+    let start = || {
+        let mut settings = our_settings(&world, "ours", Seed::new(seed_of("ours")));
+        settings.generation_min = known;
+        let bitcoind = Bitcoind::new(world.regtest.client_settings()).expect("the URL is one");
+        let bitcoind = Arc::new(bitcoind);
+        world.runtime.block_on(async {
+            let wallet = TestCoins::start(seed_of("ours"), Arc::clone(&bitcoind));
+            LightningNode::start(settings, bitcoind, wallet).await
+        })
+    };
+    std::fs::rename(&folder, &newest).expect("on one disk");
+    assert!(
+        matches!(start(), Err(Fault::OldStore { found: 0, .. })),
+        "none at all"
+    );
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+    copy(&old, &folder);
+    let refused = start();
+    assert!(
+        matches!(refused, Err(Fault::OldStore { found, .. }) if found > 0 && found < known),
+        "an old copy"
+    );
+    drop(refused);
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+    std::fs::rename(&newest, &folder).expect("on one disk");
+    let (node, _observations) = start().unwrap_or_else(|fault| panic!("{fault}"));
+    world
+        .runtime
+        .block_on(node.connect(theirs.id(), theirs.address.parse().expect("an address")))
+        .expect("the peer answers");
+    until("the channel is usable", || {
+        node.channels().is_ok_and(|c| c.len() == 1 && c[0].usable)
+    });
+    world.runtime.block_on(node.stop());
 }
 
 #[test]

@@ -493,6 +493,15 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
+/// Copies a folder whole.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status();
+    assert!(copied.expect("there is a cp").success());
+}
+
 /// Waits until it is so.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();

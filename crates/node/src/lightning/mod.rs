@@ -3,9 +3,11 @@
 
 mod config;
 mod errand;
+pub(crate) mod head;
 mod lp;
 mod observe;
 mod payout;
+mod recover;
 mod reserve;
 mod start;
 mod wallet;
@@ -29,6 +31,7 @@ pub(crate) use errand::{ChannelChange, Errand, run_errands};
 pub(crate) use lp::{InvoiceAsked, invoice_id};
 pub(crate) use observe::observe;
 pub(crate) use payout::{Due, Payee};
+pub use recover::recover_channels;
 pub use reserve::RESERVE_LABEL;
 pub(crate) use reserve::{Draft, Guarded};
 pub use start::LightningFault;
@@ -62,6 +65,8 @@ pub(crate) struct Lightning {
     told: Mutex<BTreeMap<Hash32, String>>,
     /// What is not hot, where there is any.
     reserve: Option<Guarded>,
+    /// The file that remembers how often the node's store was written.
+    head: std::path::PathBuf,
     /// Payments that the wallet has not signed yet, oldest first.
     due: Mutex<BTreeMap<EffectId, Due>>,
     /// The last of them that was said to wait.
@@ -306,6 +311,10 @@ pub(crate) fn spawn(
         observations,
     } = started;
     tokio::spawn(observe(Arc::clone(&lightning), observations));
+    let (head, node) = (lightning.head.clone(), Arc::downgrade(&lightning));
+    tokio::spawn(head::keep(head, move || {
+        node.upgrade().map(|lightning| lightning.node.generation())
+    }));
     tokio::spawn(follow_wallet(Arc::clone(&lightning), stop));
     tokio::spawn(run_errands(lightning, errands));
 }

@@ -15,7 +15,7 @@ use forebay_quantity::Hash32;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::{BitcoinConfig, Guarded, Lightning, LightningFace};
+use super::{BitcoinConfig, Guarded, Lightning, LightningFace, head};
 use crate::config::{Config, ConfigFault};
 use crate::core::CoreHandle;
 
@@ -28,6 +28,21 @@ pub enum LightningFault {
     /// bitcoind, the wallet or the node.
     #[error(transparent)]
     Bitcoin(#[from] Fault),
+    /// There is no section `[bitcoin]`.
+    #[error("no [bitcoin] is configured")]
+    NoBitcoin,
+    /// Channels are recovered without their store, and it is there.
+    #[error(
+        "{} is there: start the pool with it. Only when it cannot be read, and no newer copy exists, move it away and try again",
+        store.display()
+    )]
+    NotLost {
+        /// The store.
+        store: std::path::PathBuf,
+    },
+    /// A file beside the store.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
     /// The journal's asset is on another chain.
     #[error(
         "the asset {code} is on the chain that begins with {listed}, and the configuration names {network}: use the \
@@ -92,7 +107,11 @@ pub(crate) async fn start(
         }
         None => None,
     };
-    let settings = settings(bitcoin, folder, network, key);
+    let head = head::path(&config.data_directory);
+    let settings = LightningSettings {
+        generation_min: head::read(&head)?,
+        ..settings(bitcoin, folder, network, key)
+    };
     let (node, observations) = LightningNode::start(settings, bitcoind, wallet.clone()).await?;
     let face = LightningFace {
         node: NodeId(node.identity()),
@@ -107,6 +126,7 @@ pub(crate) async fn start(
         core: core.clone(),
         face,
         reserve,
+        head,
         told: Mutex::new(BTreeMap::new()),
         due: Mutex::new(BTreeMap::new()),
         waits: AtomicU64::new(0),
@@ -118,7 +138,7 @@ pub(crate) async fn start(
     }))
 }
 
-fn settings(
+pub(super) fn settings(
     bitcoin: &BitcoinConfig,
     folder: std::path::PathBuf,
     network: forebay_chain_bitcoin::Network,
