@@ -67,7 +67,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "crash",
-        about: "kill the real process under load and compare its books: --kills N",
+        about: "kill the real process under load and compare its books: --kills N, --rail lightning for payments over channels",
         run: product::crash,
     },
     Subcommand {

@@ -42,6 +42,9 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 
 /// Kills the real process under load; its journals lie in the build folder, which is on a disk.
 pub(crate) fn crash(arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| argument == "lightning") {
+        bitcoind::run(&[])?;
+    }
     let folder = folder_of_binaries()?.display().to_string();
     let folder = ["--folder".to_owned(), folder];
     run(&FOREBAY, "crash", &[&folder, arguments].concat())

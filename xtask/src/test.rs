@@ -108,7 +108,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "crash",
-        run: || Tally::one(&product::crash(&words("--kills 30"))),
+        run: crash,
     },
     Step {
         name: "soak",
@@ -134,7 +134,7 @@ const STEPS: &[Step] = &[
 
 /// Built beside the steps between set-up, which installs from Debian too, and the first that needs it.
 const BITCOIND: &str = "bitcoind";
-const NEED_BITCOIND: &[&str] = &["cargo test", "demo", "web"];
+const NEED_BITCOIND: &[&str] = &["cargo test", "crash", "demo", "web"];
 
 /// Runs all steps, or those named; a failed step does not stop the next.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -235,6 +235,15 @@ fn words(text: &str) -> Vec<String> {
 
 fn cargo_test() -> Tally {
     counting(&["test", "--workspace", "--locked", "--no-fail-fast"])
+}
+
+/// Under packets alone, and with payments over Lightning under way.
+fn crash() -> Tally {
+    let mut tally = Tally::default();
+    for arguments in ["--kills 30", "--rail lightning --kills 3"] {
+        tally.add(Tally::one(&product::crash(&words(arguments))));
+    }
+    tally
 }
 
 /// Built apart, so that the bugs are in no other binary.

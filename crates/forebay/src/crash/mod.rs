@@ -2,13 +2,14 @@
 //! every reply that anybody received. Nothing of it looks into the process: it sees sockets and, after each kill, the disk.
 
 mod life;
+mod lightning;
 mod recovered;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 pub(crate) use life::{Fault, Life, Load};
@@ -20,13 +21,25 @@ use crate::output::show;
 /// kills would hit nothing that is not synced yet.
 const PACE: Duration = Duration::from_micros(50);
 
+/// What a killed pool is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rail {
+    /// Packets alone.
+    Packets,
+    /// Packets, and payments both ways over Lightning channels.
+    Lightning,
+}
+
 /// Kills a pool process under load and compares every reply with what it recovers.
 #[derive(Debug, Args)]
 pub(crate) struct Crash {
+    /// What it is busy with.
+    #[arg(long, value_enum, default_value_t = Rail::Packets)]
+    rail: Rail,
     /// How often it is killed.
     #[arg(long, default_value_t = 30)]
     kills: u32,
-    /// Packets in flight.
+    /// Packets in flight, of packets alone.
     #[arg(long, default_value_t = 4_096)]
     window: u32,
     /// Chooses the moments; the same seed tries the same ones.
@@ -66,32 +79,59 @@ impl Crash {
             .join(format!("forebay-crash-{}", std::process::id()));
         std::fs::create_dir(&folder)
             .with_context(|| format!("{} cannot be made", folder.display()))?;
-        let report = self.kill_all(&folder);
-        match report {
-            Ok(report) => {
-                std::fs::remove_dir_all(&folder)?;
-                show(json, &report, |report| {
-                    println!(
-                        "{} kills, {} of them with unsynced commands in flight",
-                        report.kills, report.verdict.kills_with_unsynced_commands
-                    );
-                    println!(
-                        "{} packets refused by T00 while the disk was full, and a whole restart after it",
-                        report.full_disk_refusals
-                    );
-                    println!(
-                        "{} packets sent; {} replies and {} forwards received, each of them recovered; {} torn tails cut",
-                        report.verdict.packets_sent,
-                        report.verdict.replies_compared,
-                        report.verdict.forwards_compared,
-                        report.verdict.torn_tails
-                    );
-                })
-            }
+        let done = match self.rail {
+            Rail::Packets => self.kill_under_packets(&folder, json),
+            Rail::Lightning => self.kill_under_payments(&folder, json),
+        };
+        match done {
+            Ok(()) => Ok(std::fs::remove_dir_all(&folder)?),
             Err(error) => {
-                Err(error.context(format!("the journal is kept in {}", folder.display())))
+                Err(error.context(format!("what it left is kept in {}", folder.display())))
             }
         }
+    }
+
+    fn kill_under_packets(&self, folder: &Path, json: bool) -> Result<()> {
+        let report = self.kill_all(folder)?;
+        show(json, &report, |report| {
+            println!(
+                "{} kills, {} of them with unsynced commands in flight",
+                report.kills, report.verdict.kills_with_unsynced_commands
+            );
+            println!(
+                "{} packets refused by T00 while the disk was full, and a whole restart after it",
+                report.full_disk_refusals
+            );
+            println!(
+                "{} packets sent; {} replies and {} forwards received, each of them recovered; {} torn tails cut",
+                report.verdict.packets_sent,
+                report.verdict.replies_compared,
+                report.verdict.forwards_compared,
+                report.verdict.torn_tails
+            );
+        })
+    }
+
+    fn kill_under_payments(&self, folder: &Path, json: bool) -> Result<()> {
+        let report = lightning::kill_all(folder, self.kills, self.seed)?;
+        show(json, &report, |report| {
+            println!(
+                "{} kills, {} of them with a payment of the pool's under way",
+                report.kills, report.kills_with_a_payment_under_way
+            );
+            println!(
+                "{} packets fulfilled; {} settlements paid, {} msat, and {} received, {} msat, none of them twice and none lost",
+                report.packets_fulfilled,
+                report.settlements_paid,
+                report.paid,
+                report.settlements_received,
+                report.received
+            );
+            println!(
+                "{} msat owned, by the books and by wallet and channels; an old copy of the Lightning store was refused",
+                report.owned
+            );
+        })
     }
 
     fn load(&self, lives: Duration, fault: Fault) -> Load {

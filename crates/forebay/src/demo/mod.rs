@@ -3,7 +3,7 @@
 mod audit;
 mod outcome;
 mod prices;
-mod processes;
+pub(crate) mod processes;
 mod regtest;
 mod rpc;
 mod stream;

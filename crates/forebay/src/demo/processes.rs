@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// A started program.
-pub(super) struct Process {
+pub(crate) struct Process {
     pub(super) name: String,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -23,7 +23,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a program whose complaints go to a log, and whose standard output is read as JSON lines.
-    pub(super) fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
         command
@@ -76,12 +76,12 @@ impl Process {
         self.line(Duration::from_secs(10))
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
     }
 
     /// SIGKILL, and nothing before it.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
@@ -116,7 +116,7 @@ impl Process {
     }
 
     /// The end of its log.
-    pub(super) fn complaints(&self) -> String {
+    pub(crate) fn complaints(&self) -> String {
         tail(&self.log)
     }
 }
@@ -140,7 +140,7 @@ pub(super) fn tail(log: &Path) -> String {
 }
 
 /// This very program with other arguments.
-pub(super) fn forebay(passphrase: &str) -> Result<Command> {
+pub(crate) fn forebay(passphrase: &str) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .env("FOREBAY_PASSPHRASE", passphrase)
@@ -149,7 +149,7 @@ pub(super) fn forebay(passphrase: &str) -> Result<Command> {
 }
 
 /// Runs this program to its end and reads its answer, if it gives one as JSON.
-pub(super) fn answer<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+pub(crate) fn answer<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     passphrase: &str,
     arguments: I,
 ) -> Result<Value> {
