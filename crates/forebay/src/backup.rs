@@ -15,10 +15,15 @@ use serde::Serialize;
 use crate::keys;
 use crate::output::show;
 
+/// Where the wallet, the Lightning node and the reserve keep theirs, in the data directory.
+const BITCOIN: &str = "bitcoin";
+/// How often the Lightning node's store was written.
+const LIGHTNING_HEAD: &str = "lightning.head";
 /// The identity of a pool's journal.
 const IDENTITY: [u8; 32] = [0; 32];
 
-/// Copy a pool's configuration, key file and data to a new folder, also while it runs, and check the copy.
+/// Copy a pool's configuration, key file and data to a new folder, and check the copy. A pool that holds no bitcoin may run
+/// meanwhile.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// The folder to make.
@@ -49,6 +54,7 @@ impl Backup {
             folder.display()
         );
         let source = Config::load(config)?;
+        let _still = standing_still(&source.data_directory)?;
         fs::create_dir_all(folder)
             .with_context(|| format!("{} cannot be made", folder.display()))?;
         copy_data(&source.data_directory, &folder.join("data"))?;
@@ -97,6 +103,17 @@ impl Restore {
     }
 }
 
+/// Keeps a pool that holds bitcoin from being started while it is copied. Its wallet and its Lightning node write beside the
+/// journal: a copy taken while they do could give away a channel's money if it ever ran.
+fn standing_still(data: &Path) -> Result<Option<LocalDisk>> {
+    if !data.join(BITCOIN).is_dir() {
+        return Ok(None);
+    }
+    let journal = LocalDisk::open(data.join("journal"));
+    let journal = journal.context("a pool that holds bitcoin is copied when it is stopped")?;
+    Ok(Some(journal))
+}
+
 /// The paths of a copy are those of a new pool.
 fn write_config(config: &Config, path: &Path) -> Result<()> {
     let config = Config {
@@ -112,7 +129,7 @@ fn write_config(config: &Config, path: &Path) -> Result<()> {
 fn copy_data(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to.join("journal"))?;
     for name in names(from)? {
-        if name.starts_with("chain-") {
+        if name.starts_with("chain-") || name == LIGHTNING_HEAD {
             copy_file(&from.join(&name), &to.join(&name))?;
         }
     }
@@ -125,9 +142,28 @@ fn copy_data(from: &Path, to: &Path) -> Result<()> {
             }
         }
     }
+    let bitcoin = from.join(BITCOIN);
+    if bitcoin.is_dir() {
+        copy_folder(&bitcoin, &to.join(BITCOIN))?;
+    }
     for folder in [to, &to.join("journal")] {
         File::open(folder)?.sync_all()?;
     }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_folder(&from, &to)?;
+        } else {
+            copy_file(&from, &to)?;
+        }
+    }
+    File::open(to)?.sync_all()?;
     Ok(())
 }
 

@@ -376,5 +376,23 @@ async fn what_is_above_the_cap_goes_to_the_reserve_and_members_give_back_what_la
     let shown = drill.operator(&["bitcoin", "show"]);
     let wallet = sat(&shown["confirmed"]) + sat(&shown["pending"]);
     assert_eq!(sat(&books["assets"][0]["vault"]) / 1_000, wallet + after);
+
+    // Copied and put back, wallet and reserve with it; not while it runs.
+    let (home, copy) = (drill.path("pool"), drill.path("copy"));
+    let config = home.join("forebay.toml");
+    let backup = ["--config", text(&config), "backup", text(&copy)];
+    let refused = answer(&backup).unwrap_err();
+    assert!(refused.contains("when it is stopped"), "{refused}");
+    assert!(!copy.exists(), "nothing was copied");
+    assert!(drill.pool.as_mut().unwrap().terminate());
+    done(&backup);
+    std::fs::rename(&home, drill.path("lost")).unwrap();
+    std::fs::create_dir(&home).unwrap();
+    done(&["--config", text(&config), "restore", text(&copy)]);
+    drill.run();
+    drill.wait("the reserve is seen again", || {
+        (sat(&drill.reserve()["total"]) == after).then_some(())
+    });
+    assert_eq!(drill.operator(&["bitcoin", "show"]), shown);
     assert!(drill.pool.as_mut().unwrap().terminate());
 }
