@@ -21,6 +21,10 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::hashes::Hash;
 use bitcoin::{Address, Txid};
 
+/// A future behind a pointer. What an async function does is compiled wherever it is awaited, again and again; behind a pointer
+/// it is compiled where it is written. It is for what starts something large.
+pub type Boxed<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Hash of the first block of a network's chain, in the byte order of the chain.
 #[must_use]
 pub fn genesis_hash(network: Network) -> [u8; 32] {

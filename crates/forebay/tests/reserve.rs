@@ -389,6 +389,9 @@ async fn what_is_above_the_cap_goes_to_the_reserve_and_members_give_back_what_la
     std::fs::rename(&home, drill.path("lost")).unwrap();
     std::fs::create_dir(&home).unwrap();
     done(&["--config", text(&config), "restore", text(&copy)]);
+    // What the configuration names besides is bitcoind's, not the pool's.
+    let password = "rpc-password";
+    std::fs::copy(drill.path("lost").join(password), home.join(password)).unwrap();
     drill.run();
     drill.wait("the reserve is seen again", || {
         (sat(&drill.reserve()["total"]) == after).then_some(())

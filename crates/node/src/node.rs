@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use forebay_chain_bitcoin::Boxed;
 use forebay_chain_evm::Key;
 use forebay_channel::Address;
 use forebay_journal::{Fault, Journal, LocalDisk, OpenFault, Options, Recovery, Storage};
@@ -119,16 +120,26 @@ impl Node {
     ///
     /// # Errors
     /// [`StartFault`], whose text says what to do.
-    pub async fn start(config: Config, keys: Keys) -> Result<RunningNode, StartFault> {
-        let storage = LocalDisk::open(config.data_directory.join("journal"))?;
-        Self::start_on(config, keys, Arc::new(storage)).await
+    pub fn start(config: Config, keys: Keys) -> Boxed<Result<RunningNode, StartFault>> {
+        Box::pin(async move {
+            let storage = LocalDisk::open(config.data_directory.join("journal"))?;
+            Self::starting(config, keys, Arc::new(storage)).await
+        })
     }
 
     /// The same on any storage: tests hand in one that fails.
     ///
     /// # Errors
     /// [`StartFault`], whose text says what to do.
-    pub async fn start_on(
+    pub fn start_on(
+        config: Config,
+        keys: Keys,
+        storage: Arc<dyn Storage>,
+    ) -> Boxed<Result<RunningNode, StartFault>> {
+        Box::pin(Self::starting(config, keys, storage))
+    }
+
+    async fn starting(
         config: Config,
         keys: Keys,
         storage: Arc<dyn Storage>,

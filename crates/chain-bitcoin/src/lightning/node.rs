@@ -21,8 +21,8 @@ use super::settings::LightningSettings;
 use super::store::Store;
 use super::types::{Channels, Gossip, Graph, Log, Monitors, Peers, Scorer, Sweeper};
 use super::wallet::HotWallet;
-use crate::Fault;
 use crate::bitcoind::Bitcoind;
+use crate::{Boxed, Fault};
 
 /// How long a stop waits for connections to end.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(10);
@@ -97,17 +97,20 @@ impl LightningNode {
     ///
     /// [`Fault::StoreInUse`], [`Fault::StoreFormat`], [`Fault::OldStore`] and [`Fault::Store`] for its folder; [`Fault::Listen`];
     /// [`Fault::BitcoindDown`] and its kin.
-    pub async fn start(
+    pub fn start(
         settings: LightningSettings,
         bitcoind: Arc<Bitcoind>,
         wallet: Arc<dyn HotWallet>,
-    ) -> Result<(Self, Observations), Fault> {
-        let (inner, observations, writer) = super::start::start(settings, bitcoind, wallet).await?;
-        let node = Self {
-            inner,
-            writer: Mutex::new(Some(writer)),
-        };
-        Ok((node, observations))
+    ) -> Boxed<Result<(Self, Observations), Fault>> {
+        Box::pin(async move {
+            let started = super::start::start(settings, bitcoind, wallet).await?;
+            let (inner, observations, writer) = started;
+            let node = Self {
+                inner,
+                writer: Mutex::new(Some(writer)),
+            };
+            Ok((node, observations))
+        })
     }
 
     /// Who the node is on Lightning.

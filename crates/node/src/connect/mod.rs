@@ -24,7 +24,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
-use forebay_chain_bitcoin::genesis_hash;
+use forebay_chain_bitcoin::{Boxed, genesis_hash};
 use forebay_chain_evm::Key;
 use forebay_channel::Address;
 use forebay_journal::Fault as JournalFault;
@@ -94,7 +94,11 @@ pub struct RunningConnect {
 ///
 /// # Errors
 /// [`ConnectFault`], whose text says what to do.
-pub async fn start(config: Config, key: Key) -> Result<RunningConnect, ConnectFault> {
+pub fn start(config: Config, key: Key) -> Boxed<Result<RunningConnect, ConnectFault>> {
+    Box::pin(starting(config, key))
+}
+
+async fn starting(config: Config, key: Key) -> Result<RunningConnect, ConnectFault> {
     crate::socket::install_tls();
     let signer = key.address();
     let (memory, state) = memory::Memory::open(&config.data_directory, &owner(&config, signer)?)?;

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_chain_bitcoin::Boxed;
 use forebay_chain_evm::{Account, AccountSettings, FeePolicy, FileStore, Key, RpcNodes, Vault};
 use forebay_channel::{Address, WatchPolicy};
 use forebay_quantity::{Bps, Milliseconds, Timestamp};
@@ -71,7 +72,11 @@ pub struct RunningTower {
 ///
 /// # Errors
 /// [`TowerFault`], whose text says what to do.
-pub async fn start(config: Config, key: Key) -> Result<RunningTower, TowerFault> {
+pub fn start(config: Config, key: Key) -> Boxed<Result<RunningTower, TowerFault>> {
+    Box::pin(starting(config, key))
+}
+
+async fn starting(config: Config, key: Key) -> Result<RunningTower, TowerFault> {
     crate::socket::install_tls();
     std::fs::create_dir_all(&config.data_directory)?;
     let vouchers = Vouchers::open(
