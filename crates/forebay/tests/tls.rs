@@ -177,7 +177,7 @@ async fn chains_prices_and_pools_are_reached_by_tls_and_only_with_a_certificate_
     let chain = format!("https://{}", world.front(port_of(anvil.url())));
     let source = world
         .forebay(true)
-        .args(["demo", "price-source", "3000", "1"])
+        .args(["demo", "price-source", "60000", "3000", "1"])
         .stdout(Stdio::piped())
         .spawn();
     let mut source = Running(source.unwrap());
