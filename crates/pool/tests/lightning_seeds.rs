@@ -20,21 +20,7 @@ const THRESHOLD: u128 = 1_000_000;
 const STEPS: u32 = 400;
 const SEEDS: u64 = 60;
 
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-
-    fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1_000) < per_mille
-    }
-
     fn peer(&mut self) -> PeerId {
         PeerId(u32::try_from(self.below(u64::from(PEERS))).unwrap())
     }

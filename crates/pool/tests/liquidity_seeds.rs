@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{PREIMAGE, peer_policy, policy, prepare};
+use common::{PREIMAGE, Random, peer_policy, policy, prepare};
 use forebay_channel::NodeId;
 use forebay_pool::*;
 use forebay_quantity::*;
@@ -21,22 +21,6 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const DAYS: u64 = 120;
 const SEEDS: u64 = 24;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-
-    fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1_000) < per_mille
-    }
-}
 
 /// A channel as it really is; in millisatoshi.
 #[derive(Debug, Clone, Copy)]

@@ -322,3 +322,20 @@ fn signed(voucher: Voucher, peer: PeerId) -> Verified<Voucher> {
     let signature = Signature::from_rs_and_parity(signature.to_bytes().into(), recovery.is_y_odd());
     Verified::verify(&domain, voucher, signature, signer_address(peer)).unwrap()
 }
+
+/// What a seeded world draws from: the same for ever from the same seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    pub fn chance(&mut self, per_mille: u64) -> bool {
+        self.below(1_000) < per_mille
+    }
+}
