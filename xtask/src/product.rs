@@ -10,25 +10,12 @@ use crate::bitcoind;
 use crate::process::{capture, cargo, root, run as run_command, run_watching};
 use crate::setup;
 
-/// A program of this workspace.
-struct Program {
-    package: &'static str,
-    binary: &'static str,
-}
+/// A program of this workspace, by its name.
+struct Program(&'static str);
 
-const FOREBAY: Program = Program {
-    package: "forebay",
-    binary: "forebay",
-};
-const SIMULATOR: Program = Program {
-    package: "forebay-sim",
-    binary: "forebay-sim",
-};
-
-const MODEL: Program = Program {
-    package: "forebay-model",
-    binary: "forebay-model",
-};
+const FOREBAY: Program = Program("forebay");
+const SIMULATOR: Program = Program("forebay-sim");
+const MODEL: Program = Program("forebay-model");
 
 /// Sets up, builds `forebay` and bitcoind side by side, runs `forebay demo`.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
@@ -80,7 +67,7 @@ pub(crate) fn sim(arguments: &[String]) -> Result<()> {
 /// Walks through a channel's mixed world, as deep as it is told.
 pub(crate) fn model(arguments: &[String]) -> Result<()> {
     build(&MODEL)?;
-    let mut command = Command::new(folder_of_binaries()?.join(MODEL.binary));
+    let mut command = Command::new(folder_of_binaries()?.join(MODEL.0));
     run_command(command.args(arguments))
 }
 
@@ -95,7 +82,7 @@ pub(crate) fn look(see: impl FnMut(&str)) -> Result<bool> {
     build(&FOREBAY)?;
     let folder = folder_of_binaries()?;
     let pictures = folder.parent().unwrap_or(&folder).join("dashboard");
-    let mut command = Command::new(folder.join(FOREBAY.binary));
+    let mut command = Command::new(folder.join(FOREBAY.0));
     command.args(["demo", "--look"]).arg(pictures);
     run_watching(&mut command, see)
 }
@@ -106,20 +93,21 @@ fn run(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> 
 }
 
 fn start(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> {
-    let mut command = Command::new(folder_of_binaries()?.join(program.binary));
+    let mut command = Command::new(folder_of_binaries()?.join(program.0));
     run_command(command.arg(subcommand).args(arguments))
 }
 
-/// Alone, so that no feature which only tests turn on is in it.
+/// Where cargo unites features over what is built, a program built alone and the same one built beside its tests are two
+/// builds. This makes the latter, by asking for the smallest test of the workspace too.
 fn build(program: &Program) -> Result<()> {
-    let Program { package, binary } = program;
     run_command(&mut cargo(&[
         "build",
         "--locked",
-        "--package",
-        package,
+        "--workspace",
         "--bin",
-        binary,
+        program.0,
+        "--test",
+        "arithmetic",
     ]))
 }
 

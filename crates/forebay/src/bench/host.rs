@@ -23,7 +23,7 @@ impl Host {
     /// # Errors
     /// When `folder` lies in memory: a sync there would cost nothing.
     pub(super) fn look(folder: &Path) -> Result<Self> {
-        let file_system = file_system(&folder.canonicalize()?)?;
+        let file_system = file_system(&existing(folder)?)?;
         ensure!(
             !["tmpfs", "ramfs", "devtmpfs"].contains(&file_system.as_str()),
             "{} is a {file_system}, where a sync costs nothing: name a folder on a disk with --folder",
@@ -54,12 +54,17 @@ impl Host {
     }
 }
 
+fn existing(folder: &Path) -> Result<PathBuf> {
+    let absent = || format!("there is no folder {}: make it first", folder.display());
+    folder.canonicalize().with_context(absent)
+}
+
 /// A folder for one measurement, removed at its end.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(super) fn new(folder: &Path) -> Result<Self> {
-        let path = folder.join(format!("forebay-bench-{}", std::process::id()));
+        let path = existing(folder)?.join(format!("forebay-bench-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
         Ok(Self(path))
     }

@@ -157,7 +157,7 @@ impl Chains {
             "a packet and a settlement take a satoshi each of the channel, which has {FIRST_SAT}: fewer of them, please"
         );
         let host = Host::look(&self.folder)?;
-        let scratch = Scratch::new(&self.folder.canonicalize()?)?;
+        let scratch = Scratch::new(&self.folder)?;
         let report = runtime(2)?.block_on(self.measure(scratch.path(), host))?;
         output::show(json, &report, print)
     }
