@@ -308,7 +308,7 @@ fn an_invoice_that_is_not_for_the_settlement_is_refused_and_changes_nothing() {
     };
     lightning(&mut world, command).unwrap();
     lightning(&mut world, command).unwrap();
-    // Once more under the hash that is journalled, and over more: seed 3 of `lightning_seeds` would have paid it.
+    // Once more under the hash that is journalled, and over more: a seeded world would have paid it.
     let more = told(&world, settlement, amount + 1, 7);
     assert!(matches!(
         lightning(&mut world, more),

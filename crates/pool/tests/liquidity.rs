@@ -94,7 +94,16 @@ impl Table {
                     splices: kind == "splices",
                 });
             }
+            ["settle", amount, "above", threshold] => {
+                let policy = PeerPolicy {
+                    settle_threshold: Amount::new(sat(threshold)),
+                    ..peer(sat(amount), 0)
+                };
+                self.world.admin(Admin::SetPeer(CAROL, policy));
+            }
             ["pay", amount] => self.pay(sat(amount)),
+            // Carol earns what is too little to be paid.
+            ["earn", amount] => self.earn(sat(amount)),
             ["receive", amount] => self.receive(sat(amount)),
             ["pass", hours] => {
                 self.world.wall.0 += hours.parse::<u64>().unwrap() * 60 * MINUTE_MS;
@@ -150,8 +159,7 @@ impl Table {
         }))
     }
 
-    /// Carol earns by a packet, and is paid.
-    fn pay(&mut self, amount: u128) {
+    fn earn(&mut self, amount: u128) {
         self.prepare(amount).unwrap();
         let (packet, _) = World::forwarded(&self.sync())[0];
         let fulfill = Command::Fulfill {
@@ -160,6 +168,11 @@ impl Table {
             preimage: PREIMAGE,
         };
         self.world.apply(&fulfill).unwrap();
+    }
+
+    /// Carol earns by a packet, and is paid.
+    fn pay(&mut self, amount: u128) {
+        self.earn(amount);
         let asked = self.sync().into_iter().find_map(|effect| match effect {
             Effect::Lightning(LightningEffect::AskInvoice {
                 settlement, amount, ..
@@ -342,6 +355,17 @@ fn each_rule_answers_flow_with_its_demand_and_its_neighbour_with_none() {
             "allot 500k; done 200; channel 1 500k ours splices; carry 490k 0; carry 0 0; a minute; pass 100",
             "open 500000",
         ),
+        (
+            "a channel that is told to stand before it is told to be funded is there",
+            "allot 500k; channel 1 500k ours splices; carry 490k 0; done 200; allot 2m; a minute",
+            "open 500000, splice 1510000 into 1 of 500000",
+        ),
+        (
+            "a splice that has made its channel larger before it is told is done",
+            "allot 500k; done 200; channel 1 500k ours splices; carry 490k 0; allot 2m; a minute; \
+             carry 2m 0; channel 1 2010k ours splices; done 300; allot 9m; a minute",
+            "open 500000, splice 1510000 into 1 of 500000, splice 7000000 into 1 of 2010000",
+        ),
         // Size from flow.
         (
             "two days' flow is wanted",
@@ -430,6 +454,12 @@ fn each_rule_answers_flow_with_its_demand_and_its_neighbour_with_none() {
             "it is not opened again until a packet knocks",
             "allot 3m; done 4600; channel 1 3m ours splices; carry 3m 0; pass 840; carry 3m 1; done 700; carry 0 0; \
              pass 40; carry 0 0; knock",
+            "open 3000000, close 1, open 3000000",
+        ),
+        (
+            "nor until the peer is to be paid",
+            "allot 3m; done 4600; channel 1 3m ours splices; carry 3m 0; settle 3m above 1m; earn 100k; pass 840; carry 3m 1; \
+             done 700; carry 0 0; pass 40; settle 3m above 200k; a minute; settle 3m above 10k; a minute",
             "open 3000000, close 1, open 3000000",
         ),
         (

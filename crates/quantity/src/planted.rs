@@ -36,12 +36,26 @@ pub enum Bug {
     OldCopyAccepted,
     /// An exit is paid and the vault in the books is not lowered.
     VaultNotLowered,
+    /// A settlement whose payment may still arrive is given up, and paid anew.
+    PaidAgain,
+    /// An invoice is paid before its hash is on the disk.
+    PaidBeforeJournalled,
+    /// An invoice that is told again under a journalled hash may be over any amount.
+    AmountUnchecked,
+    /// What a peer pays counts each time it is observed.
+    ReceivedTwice,
+    /// What a splice paid to miners is in no book.
+    SpliceFeeForgotten,
+    /// A channel that is funded and carries nothing yet is forgotten, and another one demanded.
+    OpenedTwice,
+    /// Whatever is hot stays hot.
+    CapIgnored,
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);
 
 impl Bug {
-    /// The number of the invariant that it breaks; zero for none.
+    /// Its own number; up to sixteen that of the invariant that it breaks. Zero for none.
     const fn number(self) -> u8 {
         match self {
             Self::None => 0,
@@ -59,6 +73,13 @@ impl Bug {
             Self::NoticeIgnored => 13,
             Self::OldCopyAccepted => 14,
             Self::VaultNotLowered => 15,
+            Self::PaidAgain => 16,
+            Self::PaidBeforeJournalled => 17,
+            Self::AmountUnchecked => 18,
+            Self::ReceivedTwice => 19,
+            Self::SpliceFeeForgotten => 20,
+            Self::OpenedTwice => 21,
+            Self::CapIgnored => 22,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_channel::{Address, PacketName, Signature};
+use forebay_channel::{Address, NodeId, PacketName, Signature};
 use forebay_quantity::{AssetId, PeerId};
 
 /// A packet it sent and has no final answer to.
@@ -33,6 +33,10 @@ pub(crate) struct Actor {
     /// Highest voucher it gave, by serial.
     pub(crate) given: BTreeMap<u64, u128>,
     pub(crate) removed: bool,
+    /// Who settles for it over Lightning; none on a vault.
+    pub(crate) node: Option<NodeId>,
+    /// Its numbers for settlements by which it pays.
+    pub(crate) next_settlement: u64,
     /// Packets of the pool that came.
     pub(crate) came: BTreeSet<PacketName>,
     /// Packets of the pool of which it said that they never came.

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use forebay_pool::{Depth, NoticeKind, VaultFact};
 use forebay_quantity::{AssetId, CommandId, PeerId};
 
+use crate::auditor::BitcoinBook;
+
 /// One direction of a channel, in chain units.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LaneBook {
@@ -81,6 +83,7 @@ pub(crate) struct Books {
     /// The median as of the last report, by a plain sort.
     pub(crate) believed: BTreeMap<AssetId, u128>,
     pub(crate) fulfilled: u64,
+    pub(crate) bitcoin: BitcoinBook,
 }
 
 impl Books {
@@ -283,7 +286,7 @@ impl Books {
         self.peer(peer).secured += fresh;
     }
 
-    fn peer(&mut self, peer: PeerId) -> &mut PeerBook {
+    pub(crate) fn peer(&mut self, peer: PeerId) -> &mut PeerBook {
         &mut self.peers[usize::try_from(peer.0).expect("u32 fits usize")]
     }
 

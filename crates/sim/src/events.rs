@@ -12,6 +12,16 @@ pub(crate) fn names(payload: &[u8]) -> Vec<String> {
     while !rest.is_empty() {
         let event = Event::deserialize(&mut rest).expect("[I10] our own events are readable");
         names.push(variant(&format!("{event:?}")));
+        let inner = match &event {
+            Event::Lightning(happened) => Some(format!("{happened:?}")),
+            Event::Claim(happened) => Some(format!("{happened:?}")),
+            Event::Reserve(happened) => Some(format!("{happened:?}")),
+            Event::BitcoinSaw(happened) => Some(format!("{happened:?}")),
+            _ => None,
+        };
+        names.extend(
+            inner.map(|inner| format!("{} {}", variant(&format!("{event:?}")), variant(&inner))),
+        );
         if let Event::ChainDemanded { request, .. } = &event {
             names.push(format!(
                 "ChainDemanded {}",

@@ -14,6 +14,7 @@ mod chain;
 mod counts;
 mod events;
 mod growth;
+pub mod lightning;
 mod liveness;
 mod process;
 mod random;

@@ -1,22 +1,24 @@
 //! What a world begins with: a founded pool, assets, peers, LPs and prices, all drawn from the seed.
 
-use forebay_channel::{Address, Domain};
+use forebay_channel::{Address, Domain, NodeId};
 use forebay_market::{Guards, SpreadPolicy};
 use forebay_pool::{
-    Admin, AssetDefinition, AssetPolicy, Command, Genesis, PeerKeys, PeerPolicy, Rejection,
-    VaultRules,
+    Admin, AssetDefinition, AssetPolicy, BitcoinDefinition, Command, Genesis, PeerKeys, PeerPolicy,
+    Rejection, ReserveRules, VaultRules,
 };
 use forebay_quantity::{
     Amount, AssetId, Bps, ChannelSerial, CommandId, Hash32, Milliseconds, PeerId, Ppm, SourceId,
 };
 use sha2::{Digest, Sha256};
 
+use crate::actions;
 use crate::actor::Actor;
 use crate::chain::{Chain, FINALITY_DEPTH};
 use crate::growth::GrowthRules;
+use crate::lightning::Lightning;
 use crate::random::Random;
 use crate::vault::{Call, Sender, Vault, VaultParameters};
-use crate::world::{START_MS, World};
+use crate::world::{OnBitcoin, START_MS, World};
 
 pub(crate) const CHAIN_ID: u64 = 31_337;
 /// Price units in one unit of reference.
@@ -106,11 +108,11 @@ pub(crate) fn peer_policy(random: &mut Random, receives: bool) -> PeerPolicy {
     }
 }
 
-pub(crate) fn populate(world: &mut World) {
+pub(crate) fn populate(world: &mut World, has_bitcoin: bool) {
     before_founding(world);
     let genesis = world.genesis.clone();
     world.admin(Admin::Found(genesis)).expect("the first");
-    let assets = 2 + world.random.index(2);
+    let assets = 2 + world.random.index(2) - usize::from(has_bitcoin);
     let mut vaults = Vec::new();
     for (number, (_, _, _, price)) in ASSETS.into_iter().enumerate().take(assets) {
         let definition = definition(number, &mut world.random);
@@ -150,6 +152,11 @@ pub(crate) fn populate(world: &mut World) {
             .expect("news");
     }
     world.chain = Chain::new(vaults, START_MS / 1_000, FINALITY_DEPTH);
+    let vaults = assets;
+    let assets = assets + usize::from(has_bitcoin);
+    if has_bitcoin {
+        list_bitcoin(world, vaults);
+    }
     let peers = 3 + world.random.index(4);
     for number in 0..peers {
         let asset = AssetId(u16::try_from(number % assets).expect("few"));
@@ -165,7 +172,7 @@ pub(crate) fn populate(world: &mut World) {
     for number in 0..3 {
         world.lps.push(address(b"lp", number));
     }
-    for number in 0..assets {
+    for number in 0..vaults {
         let factor = world.factors[number];
         let asset = AssetId(u16::try_from(number).expect("few"));
         let owner = world.lps[number % 3];
@@ -188,6 +195,74 @@ pub(crate) fn populate(world: &mut World) {
         quote_round(world, asset);
     }
     world.end_batch(None);
+    if has_bitcoin {
+        fund_bitcoin(world, AssetId(u16::try_from(vaults).expect("few")));
+    }
+}
+
+/// Lists bitcoin after the vaults, in sat or in msat.
+fn list_bitcoin(world: &mut World, vaults: usize) {
+    let scale = world.random.pick(&[8, 11]);
+    let definition = BitcoinDefinition {
+        code: "BTC".into(),
+        scale,
+        genesis: Hash32([6; 32]),
+        index_rate_max: 10u128.pow(24),
+    };
+    let mut policy = asset_policy(&mut world.random);
+    policy.guards.sources_min = 3;
+    world.factors.push(10u128.pow(u32::from(11 - scale)));
+    world.true_prices.push(60_000 * PRICE_ONE);
+    let listed = world.admin(Admin::AddBitcoin(definition, policy));
+    listed.expect("a sound asset");
+    let node = node_of(u64::MAX);
+    let lightning = Lightning::new(world.random.next(), node);
+    let asset = AssetId(u16::try_from(vaults).expect("few"));
+    let factor = world.factors[vaults];
+    let rules = ReserveRules {
+        hot_max: Amount::new(u128::from(world.random.between(100, 400)) * 10u128.pow(9) * factor),
+        descriptor: Hash32([5; 32]),
+    };
+    world.bitcoin = Some(OnBitcoin::new(asset, lightning, rules));
+    let policy = actions::liquidity(world);
+    world.admin(Admin::SetLiquidity(policy)).expect("sound");
+}
+
+/// The node that settles for a peer.
+pub(crate) fn node_of(number: u64) -> NodeId {
+    let mut bytes = [2; 33];
+    bytes[1..21].copy_from_slice(&address(b"node", number).value());
+    NodeId(bytes)
+}
+
+/// Before anything goes wrong: capital and a first LP, and channels with all peers.
+fn fund_bitcoin(world: &mut World, asset: AssetId) {
+    let factor = world.factors[usize::from(asset.0)];
+    let sat = |units: u64| u64::try_from(u128::from(units) * factor * 1_000_000).expect("few");
+    let capital = sat(world.random.between(100, 300));
+    let mut openers = Vec::new();
+    for actor in &world.actors {
+        openers.extend(actor.node.filter(|_| actor.sends));
+    }
+    world.calm = true;
+    let lightning = &mut world.bitcoin.as_mut().expect("just listed").lightning;
+    lightning.calm = true;
+    lightning.deposit(None, capital);
+    for node in openers {
+        let value_sat = sat(world.random.between(2, 40));
+        lightning.be_opened(node, value_sat);
+    }
+    for _ in 0..24 {
+        let lightning = &mut world.bitcoin.as_mut().expect("just listed").lightning;
+        lightning.mine();
+        world.move_world();
+        world.end_batch(None);
+    }
+    world.calm = false;
+    let bitcoin = world.bitcoin.as_mut().expect("just listed");
+    bitcoin.lightning.calm = false;
+    bitcoin.next_block = START_MS + 300_000;
+    quote_round(world, asset);
 }
 
 /// Three named keys, of which two co-sign and one freezes.
@@ -282,6 +357,8 @@ pub(crate) fn actor(
     receives: bool,
 ) -> Actor {
     let number = u64::from(id.0);
+    let bitcoin = world.bitcoin.as_ref();
+    let is_on_bitcoin = bitcoin.is_some_and(|bitcoin| bitcoin.asset == asset);
     Actor {
         id,
         name,
@@ -298,12 +375,17 @@ pub(crate) fn actor(
         vouchers: Default::default(),
         given: Default::default(),
         removed: false,
+        node: is_on_bitcoin.then(|| node_of(number)),
+        next_settlement: 1,
         came: Default::default(),
         disowned: Default::default(),
     }
 }
 
 pub(crate) fn name_keys(world: &mut World, number: usize) {
+    if world.actors[number].node.is_some() {
+        return world.reconnect_on_bitcoin(number);
+    }
     let actor = &world.actors[number];
     let (peer, keys) = (
         actor.id,

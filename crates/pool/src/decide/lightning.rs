@@ -55,7 +55,11 @@ pub(super) fn lightning(
         } => invoice_told(state, now, peer, settlement, &invoice)?,
         InvoiceRefused { peer, settlement } => {
             let under_way = running(state, peer, settlement)?;
-            if under_way.hash.is_some() {
+            let is_paid = under_way.hash.is_some();
+            #[cfg(feature = "planted-bugs")]
+            let is_paid = is_paid
+                && !forebay_quantity::planted::is(forebay_quantity::planted::Bug::PaidAgain);
+            if is_paid {
                 return Err(Rejection::BadInvoice(
                     "its invoice was told and is being paid",
                 ));
@@ -203,7 +207,12 @@ fn invoice_told(
     if account(state, peer)?.node != Some(invoice.payee) {
         return Err(Rejection::BadInvoice("it pays somebody else's node"));
     }
-    if invoice.amount != under_way.amount {
+    let is_right = invoice.amount == under_way.amount;
+    #[cfg(feature = "planted-bugs")]
+    let is_right = is_right
+        || (under_way.hash == Some(invoice.hash)
+            && forebay_quantity::planted::is(forebay_quantity::planted::Bug::AmountUnchecked));
+    if !is_right {
         return Err(Rejection::BadInvoice("it is over another amount"));
     }
     match under_way.hash {

@@ -74,7 +74,7 @@ impl View<'_> {
     fn grow(&self) -> Option<ChainRequest> {
         let have = self.account.outbound;
         let is_low = have < Amount::new(self.wanted.value() / LOW);
-        if !is_low || self.account.is_asleep {
+        if !is_low || (self.account.is_asleep && !self.is_due()) {
             return None;
         }
         let missing = self.wanted.saturating_sub(have);
@@ -164,6 +164,12 @@ impl View<'_> {
         self.now.since(self.account.changed_at).0 >= self.policy.rest_ms
     }
 
+    /// Whether it is to be paid what it has earned.
+    fn is_due(&self) -> bool {
+        let earned = self.state.earned(self.peer);
+        !earned.is_zero() && earned >= self.peer.policy.settle_threshold
+    }
+
     fn is_busy(&self) -> bool {
         let pending = self
             .state
@@ -219,6 +225,11 @@ pub(super) fn observed(
         } => {
             let account = account(state, peer)?;
             let known = account.channels.get(&channel);
+            if known.is_some_and(|known| known.value != value) {
+                // After a restart what a splice has come to may be told before the splice.
+                let raise = state.peer_of(peer).demands.raise;
+                settle(state, raise, channel, false, events);
+            }
             let is_closed = account
                 .closed
                 .iter()

@@ -75,7 +75,11 @@ pub(super) fn next(state: &State, now: Timestamp, asset: AssetId) -> Option<Chai
     // What LPs are being paid leaves, and is neither too much nor enough.
     let (hot, leaving) = (state.hot(asset), state.claims.leaving());
     let kept = hot.saturating_sub(leaving);
-    if known.sweep.is_none() && kept > rules.hot_max {
+    let is_above = kept > rules.hot_max;
+    #[cfg(feature = "planted-bugs")]
+    let is_above =
+        is_above && !forebay_quantity::planted::is(forebay_quantity::planted::Bug::CapIgnored);
+    if known.sweep.is_none() && is_above {
         let free = known.found.spendable.saturating_sub(known.found.wanted);
         let amount = kept.saturating_sub(rules.hot_after_sweep()).min(free);
         if amount >= rules.worth_moving() {

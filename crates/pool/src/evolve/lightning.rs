@@ -43,25 +43,16 @@ pub(super) fn happened(state: &mut State, event: &LightningEvent) {
             peer,
             outbound,
             inbound,
-        } => capacity_known(state, peer, outbound, inbound),
+        } => {
+            let account = account_mut(state, peer);
+            (account.outbound, account.inbound) = (outbound, inbound);
+        }
         LightningEvent::ChannelFunded { peer, fee } => liquidity::funded(state, peer, fee),
         LightningEvent::ChannelStands { .. }
         | LightningEvent::ChannelSpliced { .. }
         | LightningEvent::ChannelClosed { .. }
         | LightningEvent::ChannelReturned { .. }
         | LightningEvent::Woken { .. } => liquidity::happened(state, event),
-    }
-}
-
-/// A channel that was asked for is there once it adds to what is carried.
-fn capacity_known(state: &mut State, id: PeerId, outbound: Amount, inbound: Amount) {
-    let account = account_mut(state, id);
-    let has_grown = outbound > account.outbound;
-    (account.outbound, account.inbound) = (outbound, inbound);
-    let open = state.peer_of(id).demands.open;
-    let is_funded = open.is_some_and(|demand| !state.demands.contains_key(&demand));
-    if has_grown && is_funded {
-        state.peer_mut(id).demands.open = None;
     }
 }
 
@@ -119,6 +110,10 @@ fn received(state: &mut State, id: PeerId, settlement: u64, amount: Amount) {
     let given = given.expect("[I11] only an invoice that was given is paid");
     assert!(!given.is_paid, "[I11] a payment counts once");
     given.is_paid = true;
+    #[cfg(feature = "planted-bugs")]
+    if forebay_quantity::planted::is(forebay_quantity::planted::Bug::ReceivedTwice) {
+        given.is_paid = false;
+    }
     account.received = sum(account.received, amount);
     account.flow.received(now, amount);
     account.used_at = now;

@@ -25,6 +25,13 @@ pub(super) fn happened(state: &mut State, event: &LightningEvent) {
             fee,
         } => {
             state.on_bitcoin.paid_for(txid);
+            #[cfg(feature = "planted-bugs")]
+            let fee = match forebay_quantity::planted::is(
+                forebay_quantity::planted::Bug::SpliceFeeForgotten,
+            ) {
+                true => Amount::ZERO,
+                false => fee,
+            };
             pay_for(state, peer, channel, fee);
             account_mut(state, peer).changed_at = now;
         }
@@ -64,16 +71,22 @@ pub(super) fn funded(state: &mut State, peer: PeerId, fee: Amount) {
     let channel = LightningChannelId(u128::from(number));
     let account = account_mut(state, peer);
     (account.changed_at, account.used_at) = (now, now);
-    account.channels.insert(
-        channel,
-        LightningChannel {
-            value: Amount::ZERO,
-            is_ours: true,
-            splices: false,
-            cost: Amount::ZERO,
-        },
-    );
+    // After a restart a channel may be told to stand before it is told to be funded.
+    let stands = account.channels.contains_key(&channel);
+    account.channels.entry(channel).or_insert(LightningChannel {
+        value: Amount::ZERO,
+        is_ours: true,
+        splices: false,
+        cost: Amount::ZERO,
+    });
     pay_for(state, peer, channel, fee);
+    if stands {
+        state.peer_mut(peer).demands.open = None;
+    }
+    #[cfg(feature = "planted-bugs")]
+    if forebay_quantity::planted::is(forebay_quantity::planted::Bug::OpenedTwice) {
+        state.peer_mut(peer).demands.open = None;
+    }
 }
 
 fn stands(
@@ -102,6 +115,15 @@ fn stands(
     if has_changed {
         end_settled(state, peer, |demands| &mut demands.raise);
     }
+    // What a peer's channels carry falls and rises with its connection: only the channel itself says that it is there.
+    if is_of(state.peer_of(peer).demands.open, channel) {
+        end_settled(state, peer, |demands| &mut demands.open);
+    }
+}
+
+/// Whether a channel was opened for this demand.
+fn is_of(demand: Option<EffectId>, channel: LightningChannelId) -> bool {
+    demand.is_some_and(|EffectId(number)| u128::from(number) == channel.0)
 }
 
 fn closed(state: &mut State, peer: PeerId, closed: ClosedChannel) {
@@ -109,9 +131,7 @@ fn closed(state: &mut State, peer: PeerId, closed: ClosedChannel) {
     let rest_ms = state.liquidity.rest_ms;
     let demands = &state.peer_of(peer).demands;
     let is_wanted = demands.close.is_some();
-    let is_opening = demands
-        .open
-        .is_some_and(|EffectId(number)| u128::from(number) == closed.channel.0);
+    let is_opening = is_of(demands.open, closed.channel);
     let is_removed = state.peer_of(peer).removed;
     let account = account_mut(state, peer);
     account.channels.remove(&closed.channel);

@@ -1,16 +1,22 @@
 //! What must be true of the state between two batches.
 
-use forebay_pool::{State, VaultFact, bounds};
+use forebay_pool::{Rail, State, VaultFact, bounds};
 use forebay_quantity::{AssetId, PeerId};
 
 use super::{ANSWER_MARGIN_MS, ATTENTION_MS, Auditor, ROUNDED_MAX, plain, variant};
 use crate::books::{PacketBook, signed};
 use crate::chain::Chain;
+use crate::lightning::Lightning;
 
 impl Auditor {
     // What must be true of the state between two batches.
 
-    pub(crate) fn check(&self, state: &State, chain: &Chain, caught_up: impl Fn(AssetId) -> bool) {
+    pub(crate) fn check(
+        &self,
+        state: &State,
+        (chain, lightning): (&Chain, Option<&Lightning>),
+        caught_up: impl Fn(AssetId) -> bool,
+    ) {
         // [I1] and, for what is pending, [I3].
         if let Err(unbalanced) = state.ledger().check_balanced() {
             panic!("{unbalanced}");
@@ -26,8 +32,10 @@ impl Auditor {
                 asset.ledger_floor(vault.chain_total),
                 "[I15] asset {id}: the books hold {held} in the vault"
             );
-            if caught_up(id) {
-                self.check_vault(state, chain, id);
+            match (asset.rail, lightning) {
+                (Rail::Bitcoin { .. }, Some(lightning)) => self.check_bitcoin(state, lightning, id),
+                (Rail::Vault, _) if caught_up(id) => self.check_vault(state, chain, id),
+                _ => {}
             }
         }
     }
@@ -44,8 +52,8 @@ impl Auditor {
             );
             assert_eq!(
                 signed(account.debits_pending.value()),
-                self.books.pending_from(id),
-                "[I3] peer {id}: pending debits are its packets in flight"
+                self.books.pending_from(id) + self.settling(state, id),
+                "[I3] peer {id}: pending debits are its packets in flight, and what is being paid to it"
             );
             assert_eq!(
                 signed(account.credits_pending.value()),
@@ -71,6 +79,12 @@ impl Auditor {
                 "[I15] peer {id}: vouchers held and not redeemed"
             );
         }
+    }
+
+    fn settling(&self, state: &State, id: PeerId) -> i128 {
+        let asset = state.peer(id).and_then(|peer| state.asset(peer.asset));
+        let factor = asset.map_or(1, |asset| signed(asset.factor()));
+        self.books.bitcoin.settling(id, factor)
     }
 
     pub(super) fn check_packets(&self, state: &State) {
@@ -211,9 +225,14 @@ impl Auditor {
             .channel_of(id)
             .filter(|(_, channel)| channel.close_deadline.is_none())
             .map_or(0, |(_, channel)| channel.headroom());
+        let asset = state.asset(peer.asset).expect("a peer's asset is listed");
+        let headroom = match asset.rail {
+            Rail::Vault => headroom,
+            Rail::Bitcoin { .. } => self.books.bitcoin.outbound(id) / signed(asset.factor()),
+        };
         assert!(
             owed <= headroom || newest == 0,
-            "[I15] peer {id} would be owed {owed}, and its lane guarantees {headroom} more"
+            "[I15] peer {id} would be owed {owed}, and its lane or its channels guarantee {headroom}"
         );
     }
 

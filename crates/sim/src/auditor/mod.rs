@@ -1,5 +1,6 @@
 //! The auditor: compares what the pool says and does with books of its own, after every step.
 
+mod bitcoin;
 mod check;
 mod released;
 
@@ -12,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::books::{Books, PacketBook, PeerBook, signed};
 use crate::witness::WITNESSES;
+
+pub(crate) use bitcoin::BitcoinBook;
 
 /// What has left the pool, which no crash takes back.
 #[derive(Debug, Default)]

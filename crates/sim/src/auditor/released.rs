@@ -48,10 +48,9 @@ impl Auditor {
             } => {
                 self.released.preimages.insert((*peer, *request), *preimage);
             }
-            Effect::Forward { .. }
-            | Effect::RelayReject { .. }
-            | Effect::Lightning(_)
-            | Effect::Withdrawal(_) => {}
+            Effect::Lightning(effect) => self.lightning_released(effect),
+            Effect::Withdrawal(effect) => self.withdrawal_released(effect),
+            Effect::Forward { .. } | Effect::RelayReject { .. } => {}
         }
     }
 
@@ -116,6 +115,7 @@ impl Auditor {
                 let most = self.released.redemptions.entry(serial.0).or_insert(0);
                 *most = signed(amount.value()).max(*most);
             }
+            ChainRequest::OpenLightning { .. } => self.change_released(id, request),
             ChainRequest::Raise { .. }
             | ChainRequest::RaiseIndex { .. }
             | ChainRequest::PayExits { .. }
@@ -123,7 +123,6 @@ impl Auditor {
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. }
             | ChainRequest::Heartbeat { .. }
-            | ChainRequest::OpenLightning { .. }
             | ChainRequest::ToReserve { .. }
             | ChainRequest::FromReserve { .. }
             | ChainRequest::RenewReserve { .. }

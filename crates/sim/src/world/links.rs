@@ -1,7 +1,7 @@
 //! What is on links: effects on their way out, mail, and what a new link says again.
 
 use forebay_channel::{PacketName, Voucher};
-use forebay_pool::{Command, Effect};
+use forebay_pool::{Command, Effect, LightningEffect};
 use forebay_quantity::{ChannelSerial, PeerId};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,15 @@ impl World {
         if let Some(effect) = owed.and_then(|account| account.voucher_owed(peer)) {
             self.carry_out(&effect, true);
         }
+        if self.actors[number].node.is_some() {
+            self.reconnect_on_bitcoin(number);
+        } else {
+            self.name_keys(number);
+        }
+        self.disown_lost(number);
+    }
+
+    fn name_keys(&mut self, number: usize) {
         let actor = &self.actors[number];
         let keys = forebay_pool::PeerKeys {
             signer: actor.signer,
@@ -34,7 +43,6 @@ impl World {
             done.is_ok() || removed,
             "a peer cannot name its keys: {done:?}"
         );
-        self.disown_lost(number);
     }
 
     /// What the pool forwards to a peer on a link and never came there is lost with that link; asked, the peer says so.
@@ -98,12 +106,15 @@ impl World {
         });
         match effect {
             Effect::Chain { id, request } => {
-                let has_gas = self.calm || !self.random.chance(40);
+                let has_gas = Self::is_of_bitcoin(request) || self.calm || !self.random.chance(40);
                 if !has_gas {
                     self.counts.add("fault", "no gas");
                 }
                 trace::step(|| format!("  effect {id} {request:?} again: {again}"));
                 self.effect_times.entry(*id).or_insert(self.now);
+                if Self::is_of_bitcoin(request) {
+                    return self.carry_out_on_bitcoin(*id, request);
+                }
                 self.adapter.perform(*id, request, has_gas, &mut self.chain);
             }
             Effect::Forward {
@@ -142,8 +153,17 @@ impl World {
                 serial: serial.0,
                 amount: amount.value(),
             }),
-            // This world has vaults only.
-            Effect::Lightning(_) | Effect::Withdrawal(_) => {}
+            Effect::Lightning(LightningEffect::AskInvoice {
+                peer,
+                settlement,
+                amount,
+            }) => self.post(Mail::InvoiceWanted {
+                peer: *peer,
+                settlement: *settlement,
+                amount: *amount,
+            }),
+            Effect::Lightning(LightningEffect::Pay { hash, .. }) => self.must_pay(*hash),
+            Effect::Withdrawal(effect) => self.must_pay_out(effect),
         }
     }
 
@@ -213,6 +233,21 @@ impl World {
                 serial,
                 amount,
             } => self.paid(peer, serial, amount),
+            Mail::InvoiceWanted {
+                peer,
+                settlement,
+                amount,
+            } => crate::actions::invoice_wanted(self, peer, settlement, amount),
+            Mail::InvoiceTold {
+                peer,
+                settlement,
+                invoice,
+            } => self.invoice_told(peer, settlement, invoice),
+            Mail::InvoiceAsked {
+                peer,
+                settlement,
+                amount_msat,
+            } => self.invoice_asked(peer, settlement, amount_msat),
         }
     }
 

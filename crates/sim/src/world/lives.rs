@@ -45,6 +45,7 @@ impl World {
             self.carry_out(effect, false);
         }
         self.auditor.released_batch();
+        self.bitcoin_is_durable();
         if death == Some(Death::AfterRelease) {
             return self.crash("crash after release");
         }
@@ -63,8 +64,11 @@ impl World {
 
     pub(crate) fn check(&self) {
         let state = self.process.state();
+        let lightning = self.bitcoin.as_ref().map(|bitcoin| &bitcoin.lightning);
         self.auditor
-            .check(state, &self.chain, |asset| self.caught_up(asset));
+            .check(state, (&self.chain, lightning), |asset| {
+                self.caught_up(asset)
+            });
     }
 
     pub(super) fn count_events(&mut self, payload: &[u8]) {
@@ -122,13 +126,18 @@ impl World {
         self.counts
             .add("fault", if power_lost { "power lost" } else { "killed" });
         self.process.die(power_lost);
+        self.kill_node();
         self.halted = false;
         self.restart_at = self.now + down_ms;
         // What was on the links to the pool is gone with it.
         self.mail.retain(|_, mail| {
             !matches!(
                 mail,
-                Mail::Fulfill { .. } | Mail::Reject { .. } | Mail::Voucher { .. }
+                Mail::Fulfill { .. }
+                    | Mail::Reject { .. }
+                    | Mail::Voucher { .. }
+                    | Mail::InvoiceTold { .. }
+                    | Mail::InvoiceAsked { .. }
             )
         });
     }

@@ -1,5 +1,6 @@
 //! The world around the pool: time, links, the chain, and the steps that tie them together.
 
+mod bitcoin;
 mod heads;
 mod links;
 mod lives;
@@ -18,14 +19,19 @@ use crate::adapter::{Adapter, Report};
 use crate::auditor::{Auditor, variant};
 use crate::chain::{Chain, FINALITY_DEPTH};
 use crate::counts::Counts;
+use crate::lightning::Invoice;
 use crate::process::Process;
 use crate::random::Random;
 use crate::witness::Witnesses;
 use crate::{setup, trace};
 
+pub(crate) use bitcoin::{LPS_FROM, OnBitcoin};
+
 /// When the world begins.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) const BLOCK_MS: u64 = 12_000;
+/// One world in three has vaults alone.
+const VAULTS_ALONE: u64 = 1;
 /// How many steps pass between two replays of the whole journal.
 const REPLAY_EVERY: u64 = 120;
 
@@ -64,6 +70,21 @@ pub(crate) enum Mail {
         peer: PeerId,
         serial: u64,
         amount: u128,
+    },
+    InvoiceWanted {
+        peer: PeerId,
+        settlement: EffectId,
+        amount: Amount,
+    },
+    InvoiceTold {
+        peer: PeerId,
+        settlement: EffectId,
+        invoice: Option<Invoice>,
+    },
+    InvoiceAsked {
+        peer: PeerId,
+        settlement: u64,
+        amount_msat: u64,
     },
 }
 
@@ -114,6 +135,8 @@ pub(crate) struct World {
     /// How often the pool tells its witnesses where it stands.
     tell_every: u64,
     next_tell: u64,
+    /// Where one asset settles over Lightning.
+    pub(crate) bitcoin: Option<OnBitcoin>,
     /// A copy of the journal's files, which somebody may put back one day.
     copy: Option<BTreeMap<String, Vec<u8>>>,
 }
@@ -159,10 +182,11 @@ impl World {
             witnesses,
             tell_every,
             next_tell: START_MS,
+            bitcoin: None,
             copy: None,
         };
         world.process.start();
-        setup::populate(&mut world);
+        setup::populate(&mut world, seed % 3 != VAULTS_ALONE);
         world
     }
 
@@ -182,6 +206,9 @@ impl World {
         self.pass_time();
         self.move_world();
         crate::actions::act(self);
+        if self.bitcoin.is_some() {
+            crate::actions::act_on_bitcoin(self);
+        }
         if self.random.chance(650) {
             let death = self.random.chance(12).then(|| {
                 self.random.pick(&[
@@ -263,6 +290,9 @@ impl World {
             self.restart();
         }
         self.deliver_mail();
+        if self.bitcoin.is_some() {
+            self.move_bitcoin();
+        }
         if self.now >= self.next_quotes {
             self.next_quotes = self.now + 8_000;
             crate::actions::quote_all(self);
@@ -333,7 +363,7 @@ impl World {
             .map(|(_, asset)| asset.vault.cursor)
             .collect();
         let newest = Timestamp(self.chain.time_s() * 1_000);
-        for number in 0..cursors.len() {
+        for number in 0..self.domains.len() {
             let asset = AssetId(u16::try_from(number).expect("few"));
             self.process.sequencer().hear(asset, newest);
         }
@@ -402,7 +432,7 @@ impl World {
         }
         let wall = self.wall();
         let compare = self.random.chance(30);
-        let before = compare.then(|| self.process.state().digest());
+        let before = compare.then(|| (self.process.state().digest(), asleep(self.process.state())));
         let done = self.process.sequencer().apply(wall, command);
         trace::step(|| format!("{} {}: {done:?}", self.now - START_MS, brief(command)));
         match &done {
@@ -410,10 +440,12 @@ impl World {
             Err(rejection) => {
                 self.counts
                     .add("rejection", variant(&format!("{rejection:?}")));
-                if let Some(before) = before {
-                    assert_eq!(
-                        self.process.state().digest(),
-                        before,
+                if let Some((digest, sleeping)) = before {
+                    let state = self.process.state();
+                    // A packet that wants a sleeping peer's channel is refused, and wakes it.
+                    let wakes = matches!(rejection, Rejection::LaneExhausted { .. });
+                    assert!(
+                        state.digest() == digest || (wakes && asleep(state) + 1 == sleeping),
                         "[I10] a refused command changed the state: {rejection:?}"
                     );
                 }
@@ -424,6 +456,7 @@ impl World {
 
     fn book(&mut self, command: &Command<'_>) {
         let now = self.now;
+        self.book_on_bitcoin(command);
         let state = self
             .process
             .running
@@ -527,6 +560,14 @@ impl World {
         }
         done
     }
+}
+
+/// How many peers have no channel until a packet is to go to them.
+fn asleep(state: &State) -> usize {
+    let accounts = state
+        .peers()
+        .filter_map(|(_, peer)| peer.lightning.as_deref());
+    accounts.filter(|account| account.is_asleep).count()
 }
 
 /// What the node makes of a peer's word about what it holds of ours.
