@@ -1,8 +1,7 @@
 //! One contract suite for every rail, fake or real.
 //!
 //! A rail is a vault with its chain, seen through requests and observations. The same rows run against the
-//! contract on a real chain and against the simulator's fake, so that a fake is never kinder than its chain. A rail of
-//! Lightning has rows of its own, in [`lightning`].
+//! contract on a real chain and against the simulator's fake, so that a fake is never kinder than its chain.
 //! The suite does no I/O: the rail under test does, or pretends to.
 #![forbid(unsafe_code)]
 
@@ -13,7 +12,6 @@ use forebay_channel::{
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Milliseconds, Timestamp};
 
 mod growth;
-pub mod lightning;
 mod rows;
 mod world;
 

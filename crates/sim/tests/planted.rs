@@ -1,4 +1,5 @@
-//! One deliberate bug for each invariant in force: the simulator finds each within 200 seeds, by its own invariant.
+//! One deliberate bug for each invariant in force, and some more on Bitcoin: the simulator finds each within 200 seeds, by its
+//! own invariant.
 
 use forebay_quantity::planted::{Bug, plant};
 use forebay_sim::{Case, STEPS, run, silence_panics};
@@ -6,7 +7,7 @@ use forebay_sim::{Case, STEPS, run, silence_panics};
 const SEEDS_MAX: u64 = 200;
 
 /// The bug, and the invariants that may name it: with one broken, another's check may come first.
-const BUGS: [(Bug, &[&str]); 14] = [
+const BUGS: [(Bug, &[&str]); 21] = [
     (Bug::LegUncredited, &["[I1]"]),
     (Bug::PendingForgotten, &["[I2]"]),
     (Bug::LegsLeftPending, &["[I3]"]),
@@ -21,6 +22,13 @@ const BUGS: [(Bug, &[&str]); 14] = [
     (Bug::NoticeIgnored, &["[I13]"]),
     (Bug::OldCopyAccepted, &["[I14]"]),
     (Bug::VaultNotLowered, &["[I15]"]),
+    (Bug::PaidAgain, &["[I16]"]),
+    (Bug::PaidBeforeJournalled, &["[I16]"]),
+    (Bug::AmountUnchecked, &["[I16]"]),
+    (Bug::ReceivedTwice, &["[I11]"]),
+    (Bug::SpliceFeeForgotten, &["[I15]"]),
+    (Bug::OpenedTwice, &["[I11]"]),
+    (Bug::CapIgnored, &["[live]"]),
 ];
 
 #[test]

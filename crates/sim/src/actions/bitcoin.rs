@@ -104,7 +104,10 @@ fn resolve_one(world: &mut World) {
     let lightning = lightning(world);
     let mut pending = Vec::new();
     for (hash, payment) in lightning.payments() {
-        if payment.is_pending() && lightning.carries(payment.channel) {
+        let carries = payment
+            .parts()
+            .all(|(channel, _)| lightning.carries(channel));
+        if payment.is_pending() && carries {
             pending.push((hash, payment.invoice.expires_at < now));
         }
     }
@@ -371,7 +374,8 @@ fn lp_asks_for_invoice(world: &mut World) {
     if given.is_ok() && works(world) {
         let payer = LPS_FROM + u64::from(number);
         let expires_at = world.now + HOUR_MS;
-        lightning(world).invoice(invoice, amount_msat, payer, expires_at);
+        let given = lightning(world).invoice(invoice, amount_msat, payer, expires_at);
+        given.expect("the core gives a number one amount");
     }
 }
 
@@ -515,9 +519,6 @@ pub(crate) fn heal(world: &mut World) {
 /// What is under way arrives, and members sign.
 pub(crate) fn tend(world: &mut World) {
     for _ in 0..3 {
-        world.now += 1_000;
-        world.move_world();
-        world.end_batch(None);
         let pending: Vec<Hash32> = lightning(world)
             .payments()
             .filter(|(_, payment)| payment.is_pending())
@@ -527,5 +528,8 @@ pub(crate) fn tend(world: &mut World) {
             lightning(world).resolve(hash, Outcome::Arrived);
         }
         members_sign(world);
+        world.now += 1_000;
+        world.move_world();
+        world.end_batch(None);
     }
 }

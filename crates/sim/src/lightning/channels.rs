@@ -29,7 +29,7 @@ pub struct Channel {
     pub is_ready: bool,
     /// A change that waits for its blocks.
     pub splice: Option<Splice>,
-    funding: Hash32,
+    pub(super) funding: Hash32,
 }
 
 /// A change of a channel that waits for its blocks.
@@ -114,6 +114,16 @@ impl Lightning {
             }
         });
         all.collect()
+    }
+
+    /// A channel that is open.
+    pub fn channel(&self, number: u128) -> Option<&Channel> {
+        self.channels.get(&number)
+    }
+
+    pub(super) fn closing(&self, number: u128) -> Option<Hash32> {
+        let closing = self.former.get(&number).copied().flatten();
+        closing.map(|closing| closing.txid)
     }
 
     /// What all usable channels with a peer carry from us and to us, in msat.
@@ -393,7 +403,7 @@ impl Lightning {
         let pays = self
             .payments
             .values()
-            .any(|payment| payment.is_pending() && payment.channel == number);
+            .any(|payment| payment.is_pending() && payment.through(number) > 0);
         let is_paid = self.held.values().any(|held| held.channel == number);
         let channel = self.channels.get(&number);
         let is_idle = channel.is_some_and(|channel| channel.splice.is_none() && channel.is_ready);

@@ -22,7 +22,7 @@ use crate::random::Random;
 
 pub use chain::{BURIED, Chain, Coin, DUST_SAT, Owner, Transaction};
 pub use channels::{Channel, ChannelStanding, Splice};
-pub use payments::{Held, Invoice, Outcome, OwnInvoice, Payment, Standing};
+pub use payments::{Held, Invoice, Outcome, OwnInvoice, Part, Payment, Standing};
 pub use truth::Money;
 pub use wallet::{Draft, Reserved, WalletObservation, WalletStanding};
 
@@ -59,6 +59,8 @@ pub enum Refused {
     NoRoute,
     /// The invoice has expired.
     InvoiceExpired,
+    /// There is an invoice of another amount already.
+    OtherTerms,
     /// Nobody pays so little.
     Dust,
 }

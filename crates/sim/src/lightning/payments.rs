@@ -5,7 +5,7 @@ use forebay_quantity::Hash32;
 use sha2::{Digest, Sha256};
 
 use super::node::Step;
-use super::{InvoiceName, Lightning, Money, Observation, Refused};
+use super::{Channel, InvoiceName, Lightning, Money, Observation, Refused};
 
 /// What somebody is to be paid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,15 +44,22 @@ pub struct Held {
     pub(super) is_told: bool,
 }
 
+/// A channel, and what goes through it, in msat.
+pub type Part = (u128, u64);
+
+/// A payment is split over no more channels.
+const PARTS_MAX: usize = 8;
+
 /// A payment of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Payment {
     /// What is paid.
     pub invoice: Invoice,
-    /// Through which channel.
+    /// Through which channel its largest part goes.
     pub channel: u128,
     /// What routing costs.
     pub fee_msat: u64,
+    parts: [Part; PARTS_MAX],
     /// How it stands.
     pub standing: Standing,
 }
@@ -61,6 +68,17 @@ impl Payment {
     /// Whether it may still arrive or fail.
     pub fn is_pending(&self) -> bool {
         self.standing == Standing::Pending
+    }
+
+    /// What goes through which channel.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        self.parts.into_iter().filter(|(_, part)| *part > 0)
+    }
+
+    /// What goes through one channel, in msat.
+    pub fn through(&self, channel: u128) -> u64 {
+        let own = self.parts().filter(|(number, _)| *number == channel);
+        own.map(|(_, part)| part).sum()
     }
 }
 
@@ -106,11 +124,12 @@ impl Lightning {
         if invoice.expires_at <= now_ms {
             return Err(Refused::InvoiceExpired);
         }
-        let (channel, fee_msat) = self.route(&invoice, fee_max_msat).ok_or(Refused::NoRoute)?;
+        let (parts, fee_msat) = self.route(&invoice, fee_max_msat).ok_or(Refused::NoRoute)?;
         self.unsynced.push(Step::Pay(Payment {
             invoice,
-            channel,
+            channel: parts[0].0,
             fee_msat,
+            parts,
             standing: Standing::Pending,
         }));
         Ok(Standing::Pending)
@@ -139,23 +158,11 @@ impl Lightning {
         std::mem::take(&mut self.left)
     }
 
-    /// Straight to the payee, or through another peer for a fee.
-    fn route(&mut self, invoice: &Invoice, fee_max_msat: u64) -> Option<(u128, u64)> {
+    /// Straight to the payee, or through other peers for a fee; in parts where no one channel has room.
+    fn route(&mut self, invoice: &Invoice, fee_max_msat: u64) -> Option<([Part; PARTS_MAX], u64)> {
         let amount = invoice.amount_msat;
-        let room = |lightning: &Self, peer: Option<NodeId>, needed: u64| {
-            let mut usable = lightning.usable();
-            usable
-                .find(|(_, channel)| {
-                    let is_to = match peer {
-                        Some(peer) => channel.peer == peer,
-                        None => channel.peer != invoice.payee,
-                    };
-                    is_to && channel.outbound_msat() >= needed
-                })
-                .map(|(number, _)| number)
-        };
-        if let Some(channel) = room(self, Some(invoice.payee), amount) {
-            return Some((channel, 0));
+        if let Some(parts) = self.split(amount, |peer| peer == invoice.payee) {
+            return Some((parts, 0));
         }
         let most = (amount / 300).saturating_add(1_000);
         let fee = if self.calm {
@@ -163,18 +170,34 @@ impl Lightning {
         } else {
             self.random.between(1, most)
         };
-        let channel = room(self, None, amount.checked_add(fee)?)?;
-        (fee <= fee_max_msat).then_some((channel, fee))
+        let parts = self.split(amount.checked_add(fee)?, |peer| peer != invoice.payee)?;
+        (fee <= fee_max_msat).then_some((parts, fee))
+    }
+
+    /// The largest channels first.
+    fn split(&self, amount_msat: u64, is_to: impl Fn(NodeId) -> bool) -> Option<[Part; PARTS_MAX]> {
+        let fitting = self.usable().filter(|(_, channel)| is_to(channel.peer));
+        let mut fitting: Vec<Part> = fitting
+            .map(|(number, channel)| (number, channel.outbound_msat()))
+            .collect();
+        fitting.sort_by_key(|(number, room)| (std::cmp::Reverse(*room), *number));
+        let mut parts = [(0, 0); PARTS_MAX];
+        let mut left = amount_msat;
+        for (part, (number, room)) in parts.iter_mut().zip(fitting) {
+            *part = (number, room.min(left));
+            left -= part.1;
+        }
+        (left == 0).then_some(parts)
     }
 
     pub(super) fn payment_leaves(&mut self, payment: Payment) {
         let hash = payment.invoice.hash;
-        let whole = payment.invoice.amount_msat + payment.fee_msat;
-        let channel = self.channels.get_mut(&payment.channel);
-        let channel =
-            channel.filter(|channel| channel.is_ready && channel.outbound_msat() >= whole);
-        let Some(channel) = channel else {
-            // Its room went in the meantime.
+        let has_room = payment.parts().all(|(number, part)| {
+            let channel = self.channels.get(&number);
+            channel.is_some_and(|channel| channel.is_ready && channel.outbound_msat() >= part)
+        });
+        if !has_room {
+            // It went in the meantime.
             let standing = Standing::Failed;
             self.payments.insert(
                 hash,
@@ -185,10 +208,18 @@ impl Lightning {
             );
             self.observe(Observation::Failed { hash });
             return;
-        };
-        channel.ours_msat -= whole;
+        }
+        for (number, part) in payment.parts() {
+            self.carrying(number).ours_msat -= part;
+        }
         self.payments.insert(hash, payment);
         self.left.push(payment.invoice);
+    }
+
+    /// A channel that a payment is under way in: it is not closed.
+    fn carrying(&mut self, number: u128) -> &mut Channel {
+        let channel = self.channels.get_mut(&number);
+        channel.expect("a channel with a payment under way is not closed")
     }
 
     /// Ends a payment of ours, as its payee or those on the way want; the node has to be up to hear of it.
@@ -200,35 +231,41 @@ impl Lightning {
         else {
             return;
         };
-        let whole = payment.invoice.amount_msat + payment.fee_msat;
-        let fee_msat = payment.fee_msat;
-        let channel = self.channels.get_mut(&payment.channel);
-        let channel = channel.expect("a channel with a payment under way is not closed");
+        payment.standing = match outcome {
+            Outcome::Arrived => Standing::Sent,
+            Outcome::Failed => Standing::Failed,
+        };
+        let (ended, fee_msat) = (*payment, payment.fee_msat);
+        for (number, part) in ended.parts() {
+            let channel = self.carrying(number);
+            match outcome {
+                Outcome::Arrived => channel.theirs_msat += part,
+                Outcome::Failed => channel.ours_msat += part,
+            }
+        }
         match outcome {
             Outcome::Arrived => {
-                payment.standing = Standing::Sent;
-                channel.theirs_msat += whole;
-                self.truth.moved(Money::Sent(hash), -i128::from(whole));
+                let whole = i128::from(ended.invoice.amount_msat + fee_msat);
+                self.truth.moved(Money::Sent(hash), -whole);
                 self.observe(Observation::Sent { hash, fee_msat });
             }
-            Outcome::Failed => {
-                payment.standing = Standing::Failed;
-                channel.ours_msat += whole;
-                self.observe(Observation::Failed { hash });
-            }
+            Outcome::Failed => self.observe(Observation::Failed { hash }),
         }
     }
 
     // Others'.
 
     /// The invoice of this name, the same for ever.
+    ///
+    /// # Errors
+    /// [`Refused::OtherTerms`].
     pub fn invoice(
         &mut self,
         name: InvoiceName,
         amount_msat: u64,
         payer: u64,
         expires_at: u64,
-    ) -> Invoice {
+    ) -> Result<Invoice, Refused> {
         let mut hasher = Sha256::new();
         hasher.update(b"own invoice");
         hasher.update(name);
@@ -237,13 +274,16 @@ impl Lightning {
     }
 
     /// An invoice whose payment is held until it is claimed or failed.
+    ///
+    /// # Errors
+    /// [`Refused::OtherTerms`].
     pub fn hold_invoice(
         &mut self,
         hash: Hash32,
         amount_msat: u64,
         payer: u64,
         expires_at: u64,
-    ) -> Invoice {
+    ) -> Result<Invoice, Refused> {
         self.make_invoice(hash, None, amount_msat, payer, expires_at)
     }
 
@@ -254,7 +294,7 @@ impl Lightning {
         amount_msat: u64,
         payer: u64,
         expires_at: u64,
-    ) -> Invoice {
+    ) -> Result<Invoice, Refused> {
         let made = self.invoices.entry(hash).or_insert(OwnInvoice {
             invoice: Invoice {
                 hash,
@@ -266,7 +306,10 @@ impl Lightning {
             payer,
             is_paid: false,
         });
-        made.invoice
+        match made.invoice.amount_msat == amount_msat && made.name == name {
+            true => Ok(made.invoice),
+            false => Err(Refused::OtherTerms),
+        }
     }
 
     /// An invoice of ours, if this locks one.
@@ -373,9 +416,7 @@ impl Lightning {
             .expect("what is held was asked for");
         own.is_paid = true;
         let (name, payer) = (own.name, own.payer);
-        let channel = self.channels.get_mut(&held.channel);
-        let channel = channel.expect("a channel with a payment under way is not closed");
-        channel.ours_msat += held.amount_msat;
+        self.carrying(held.channel).ours_msat += held.amount_msat;
         let what = name.map_or(Money::Claimed(hash), Money::Received);
         self.truth.moved(what, i128::from(held.amount_msat));
         self.observe(Observation::Received {
@@ -390,9 +431,7 @@ impl Lightning {
         let Some(held) = self.held.remove(&hash) else {
             return;
         };
-        let channel = self.channels.get_mut(&held.channel);
-        let channel = channel.expect("a channel with a payment under way is not closed");
-        channel.theirs_msat += held.amount_msat;
+        self.carrying(held.channel).theirs_msat += held.amount_msat;
         self.observe(Observation::Returned { hash });
     }
 }

@@ -55,6 +55,21 @@ impl Lightning {
         self.truth.0.keys().copied()
     }
 
+    /// Whether a movement's transaction is buried, where it has one: until then nobody has to have heard of it.
+    pub fn is_old(&self, what: Money) -> bool {
+        let txid = match what {
+            Money::Deposited(_) | Money::Received(_) | Money::Claimed(_) | Money::Sent(_) => None,
+            Money::Funded(channel) => self.channel(channel).map(|channel| channel.funding),
+            Money::Closed(channel) => self.closing(channel),
+            Money::Paid(id) => self
+                .signed()
+                .find(|(of, _)| *of == id)
+                .map(|(_, txid)| txid),
+            Money::Spliced(txid) | Money::Spent(txid) => Some(txid),
+        };
+        txid.is_none_or(|txid| self.chain.is_buried(txid))
+    }
+
     /// All the pool has, in msat: its coins, its side of channels, and what is under way and may still come back.
     pub fn money_msat(&self) -> i128 {
         let coins = self.chain.unspent().filter(|(outpoint, coin)| {
@@ -104,12 +119,12 @@ impl Lightning {
             let funded: i128 = coins.map(|(_, coin)| i128::from(coin.sat) * 1_000).sum();
             let held = self.held.values().filter(|held| held.channel == *number);
             let held: i128 = held.map(|held| i128::from(held.amount_msat)).sum();
-            let out = self
+            let pending = self
                 .payments
                 .values()
-                .filter(|payment| payment.is_pending() && payment.channel == *number);
-            let out: i128 = out
-                .map(|payment| i128::from(payment.invoice.amount_msat + payment.fee_msat))
+                .filter(|payment| payment.is_pending());
+            let out: i128 = pending
+                .map(|payment| i128::from(payment.through(*number)))
                 .sum();
             let inside = channel.ours_after() + i128::from(channel.theirs_msat) + held + out;
             assert_eq!(
