@@ -1,7 +1,8 @@
 //! One contract suite for every rail, fake or real.
 //!
 //! A rail is a vault with its chain, seen through requests and observations. The same rows run against the
-//! contract on a real chain and against the simulator's fake, so that a fake is never kinder than its chain.
+//! contract on a real chain and against the simulator's fake, so that a fake is never kinder than its chain. A rail of
+//! Lightning has rows of its own, in [`lightning`].
 //! The suite does no I/O: the rail under test does, or pretends to.
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,7 @@ use forebay_channel::{
 use forebay_quantity::{Amount, ChannelSerial, EffectId, Milliseconds, Timestamp};
 
 mod growth;
+pub mod lightning;
 mod rows;
 mod world;
 

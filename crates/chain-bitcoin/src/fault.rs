@@ -235,6 +235,14 @@ pub enum Fault {
         /// What the first one asks for, in msat.
         amount_msat: u64,
     },
+    /// The settlement pays another payee, or another amount.
+    #[error(
+        "this id was to pay {amount_msat} msat, or another payee, before; a new payment needs a new id"
+    )]
+    PaymentDiffers {
+        /// What it was to pay, in msat.
+        amount_msat: u64,
+    },
     /// No invoice was made for this hash.
     #[error("no invoice was made for this hash")]
     UnknownInvoice,
@@ -288,6 +296,7 @@ impl Fault {
             | Self::BadInvoice { .. }
             | Self::InvoiceExpired
             | Self::InvoiceDiffers { .. }
+            | Self::PaymentDiffers { .. }
             | Self::UnknownInvoice => Retry::Never,
         }
     }

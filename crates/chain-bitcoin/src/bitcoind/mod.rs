@@ -120,12 +120,15 @@ impl Bitcoind {
         Ok(info)
     }
 
-    /// The block on top.
+    /// The block on top. Whoever follows the chain begins here, so that another one, of a bitcoind that was put in this one's
+    /// place, is never taken for it.
     ///
     /// # Errors
-    /// As [`Self::call`].
+    /// As [`Self::call`]; on another network.
     pub async fn tip(&self) -> Result<BlockPlace, Fault> {
-        Ok(self.blockchain_info().await?.tip())
+        let info = self.blockchain_info().await?;
+        info.expect_on(self.settings.network)?;
+        Ok(info.tip())
     }
 
     /// The hash of the block at this height of the chain it is on; none above its tip.

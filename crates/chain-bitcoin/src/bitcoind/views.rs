@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::{Amount, BlockHash, Denomination, OutPoint, ScriptBuf, Txid};
+use bitcoin::{Amount, BlockHash, Denomination, Network, OutPoint, ScriptBuf, Txid};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -31,6 +31,8 @@ pub struct Unspent {
 
 #[derive(Deserialize)]
 pub(super) struct BlockchainInfo {
+    /// The network, as bitcoind's options name it.
+    chain: String,
     blocks: u32,
     headers: u32,
     #[serde(rename = "bestblockhash")]
@@ -41,6 +43,19 @@ pub(super) struct BlockchainInfo {
 }
 
 impl BlockchainInfo {
+    /// # Errors
+    /// [`Fault::WrongNetwork`].
+    pub(super) fn expect_on(&self, network: Network) -> Result<(), Fault> {
+        if self.chain == network.to_core_arg() {
+            return Ok(());
+        }
+        let found = Network::from_core_arg(&self.chain);
+        Err(Fault::WrongNetwork {
+            expected: network.to_string(),
+            found: found.map_or_else(|_| self.chain.clone(), |network| network.to_string()),
+        })
+    }
+
     pub(super) fn tip(&self) -> BlockPlace {
         BlockPlace {
             height: self.blocks,

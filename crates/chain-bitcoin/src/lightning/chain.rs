@@ -50,8 +50,9 @@ impl FeeRates {
         Ok(rates)
     }
 
-    /// Asks anew; on a fault the rates stay as they are.
+    /// Asks anew; on a fault the rates stay as they are. Those of another network are none.
     pub(crate) async fn update(&self, bitcoind: &Bitcoind) -> Result<(), Fault> {
+        bitcoind.tip().await?;
         let mut fresh = BTreeMap::new();
         for (_, blocks) in TARGETS {
             if !fresh.contains_key(blocks) {

@@ -15,6 +15,7 @@ use super::invoice::InvoiceRecord;
 use super::node::Inner;
 use super::observation::{ChannelNumber, NodeId, Observation, Observed};
 use super::payment::{Unheard, failure_of};
+use crate::Fault;
 
 /// After an observation was dropped unacknowledged, before it is told again.
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
@@ -129,6 +130,8 @@ impl Inner {
                 Ok(())
             }
             None => {
+                let kept = self.hold(&hash.0, deadline_height);
+                readable(kept).await?;
                 self.tell(Observation::Claimable {
                     hash: hash.0,
                     payer: record.payer,
@@ -156,29 +159,22 @@ impl Inner {
             ..record
         };
         self.put_invoice(&hash.0, &received);
+        self.release(&hash.0);
         Ok(())
     }
 
-    /// What was sent back without ever being reported as held needs no report.
+    /// What was sent back without being held needs no report.
     async fn returned(&self, hash: LdkHash) -> Result<(), Unheard> {
-        match self.record_for_event(hash).await? {
-            Some(record) if record.settlement.is_none() && !record.received => {
-                self.tell(Observation::Returned { hash: hash.0 }).await
-            }
-            _ => Ok(()),
+        if readable(self.went_back(&hash.0)).await? {
+            self.tell(Observation::Returned { hash: hash.0 }).await?;
+            self.release(&hash.0);
         }
+        Ok(())
     }
 
-    /// The record of an invoice of ours. A store that cannot be read keeps the event waiting.
+    /// The record of an invoice of ours.
     async fn record_for_event(&self, hash: LdkHash) -> Result<Option<InvoiceRecord>, Unheard> {
-        match self.find_invoice(&hash.0) {
-            Ok(record) => Ok(record),
-            Err(fault) => {
-                tracing::error!(target: "lightning", %fault, "an invoice's record cannot be read");
-                tokio::time::sleep(REPEAT_PAUSE).await;
-                Err(Unheard)
-            }
-        }
+        readable(self.find_invoice(&hash.0)).await
     }
 
     async fn channel_event(&self, event: Event) -> Result<(), Unheard> {
@@ -273,6 +269,11 @@ impl Inner {
             return Ok(());
         };
         for (outpoint, value, in_wallet) in places {
+            // LDK names an output twice where the hot wallet has one script for closings and for sweeps.
+            let key = returned_key(&outpoint);
+            if readable(self.store.read(&key)).await?.is_some() {
+                continue;
+            }
             let telling = self.tell(Observation::ChannelReturned {
                 channel,
                 output: output_of(outpoint),
@@ -283,6 +284,7 @@ impl Inner {
             tokio::time::timeout(LISTENER_PATIENCE, telling)
                 .await
                 .unwrap_or(Err(Unheard))?;
+            self.store.put(key, Vec::new());
         }
         Ok(())
     }
@@ -384,6 +386,24 @@ impl Inner {
         };
         if let Err(error) = outcome {
             tracing::warn!(target: "lightning", ?error, "a channel that a peer asked for came to nothing");
+        }
+    }
+}
+
+/// Where it is noted that an output of a closed channel was told.
+fn returned_key(outpoint: &OutPoint) -> Vec<u8> {
+    let output = output_of(*outpoint);
+    [b"returned/", &output.txid[..], &output.index.to_be_bytes()].concat()
+}
+
+/// A store that cannot be read keeps the event waiting.
+async fn readable<T>(answer: Result<T, Fault>) -> Result<T, Unheard> {
+    match answer {
+        Ok(found) => Ok(found),
+        Err(fault) => {
+            tracing::error!(target: "lightning", %fault, "a record cannot be read");
+            tokio::time::sleep(REPEAT_PAUSE).await;
+            Err(Unheard)
         }
     }
 }

@@ -91,6 +91,19 @@ pub(crate) struct InvoiceRecord {
     pub(crate) received: bool,
 }
 
+/// What is kept of a payment that is held for us, until it is ours or went back.
+#[derive(Clone, Copy, BorshSerialize, BorshDeserialize)]
+pub(crate) struct HeldRecord {
+    /// From this height on LDK sends it back by itself.
+    deadline_height: u32,
+    /// Its owner wants it sent back.
+    returning: bool,
+}
+
+fn held_key(hash: &PaymentHash) -> Vec<u8> {
+    [b"held/".as_slice(), hash].concat()
+}
+
 pub(crate) fn invoice_key(hash: &PaymentHash) -> Vec<u8> {
     [b"invoice/".as_slice(), hash].concat()
 }
@@ -146,6 +159,7 @@ impl LightningNode {
     /// [`Fault::UnknownInvoice`] when no invoice was made for the hash.
     pub fn fail(&self, hash: PaymentHash) -> Result<(), Fault> {
         self.inner.invoice_record(&hash)?;
+        self.inner.let_go(&hash)?;
         self.inner.channels.fail_htlc_backwards(&LdkHash(hash));
         Ok(())
     }
@@ -219,6 +233,50 @@ impl super::node::Inner {
 
     pub(crate) fn put_invoice(&self, hash: &PaymentHash, invoice: &InvoiceRecord) {
         self.store.put(invoice_key(hash), record::write(invoice));
+    }
+
+    fn find_held(&self, hash: &PaymentHash) -> Result<Option<HeldRecord>, Fault> {
+        let value = self.store.read(&held_key(hash))?;
+        value.as_deref().map(record::read).transpose()
+    }
+
+    /// A payment is held from now on. Told again, it changes nothing.
+    pub(crate) fn hold(&self, hash: &PaymentHash, deadline_height: u32) -> Result<(), Fault> {
+        let _one_at_a_time = self.lock_invoices();
+        if self.find_held(hash)?.is_none() {
+            let held = HeldRecord {
+                deadline_height,
+                returning: false,
+            };
+            self.store.put(held_key(hash), record::write(&held));
+        }
+        Ok(())
+    }
+
+    /// Its owner wants a payment sent back, if it is held.
+    fn let_go(&self, hash: &PaymentHash) -> Result<(), Fault> {
+        let _one_at_a_time = self.lock_invoices();
+        if let Some(held) = self.find_held(hash)? {
+            let returning = HeldRecord {
+                returning: true,
+                ..held
+            };
+            self.store.put(held_key(hash), record::write(&returning));
+        }
+        Ok(())
+    }
+
+    /// Whether what went back under a hash is the payment that was held: by its owner's wish, or by its deadline. What is
+    /// paid while another payment is held goes back at once, and that one stays.
+    pub(crate) fn went_back(&self, hash: &PaymentHash) -> Result<bool, Fault> {
+        let height = self.channels.current_best_block().height;
+        let held = self.find_held(hash)?;
+        Ok(held.is_some_and(|held| held.returning || height >= held.deadline_height))
+    }
+
+    /// A payment is held no more.
+    pub(crate) fn release(&self, hash: &PaymentHash) {
+        self.store.write([(held_key(hash), None)]);
     }
 }
 

@@ -48,6 +48,7 @@ impl std::fmt::Debug for Seed {
 pub(crate) struct Keys {
     ldk: KeysManager,
     preimages: [u8; 32],
+    keysends: [u8; 32],
     wallet: Arc<dyn HotWallet>,
 }
 
@@ -66,6 +67,7 @@ impl Keys {
         Self {
             ldk,
             preimages: seed.derive("forebay settlement preimages"),
+            keysends: seed.derive("forebay keysend preimages"),
             wallet,
         }
     }
@@ -83,6 +85,12 @@ impl Keys {
     /// The preimage of a settlement id: HMAC-SHA256 keyed by a secret of the seed, so that nobody guesses it from the id.
     pub(crate) fn preimage(&self, settlement: [u8; 16]) -> [u8; 32] {
         hmac(&self.preimages, &settlement)
+    }
+
+    /// The preimage under which a settlement of ours is paid without an invoice: by a secret of its own, so that neither a
+    /// hop nor one who was paid or paid us under the same id guesses it.
+    pub(crate) fn keysend_preimage(&self, settlement: [u8; 16]) -> [u8; 32] {
+        hmac(&self.keysends, &settlement)
     }
 }
 

@@ -13,6 +13,7 @@ mod cycle;
 mod events;
 mod invoice;
 mod keys;
+mod keysend;
 mod message;
 mod node;
 mod observation;
@@ -33,6 +34,7 @@ mod wallet;
 pub use channel::{ChannelStanding, Closing, Opening};
 pub use invoice::{FINAL_CLTV_MIN, InvoiceTerms, InvoiceView, read_invoice};
 pub use keys::Seed;
+pub use keysend::KeysendTerms;
 pub use message::verify_message;
 pub use node::LightningNode;
 pub use observation::{

@@ -68,32 +68,22 @@ impl LightningNode {
                 why: format!("it is for {}", invoice.network()),
             });
         }
-        let hash = invoice.payment_hash().to_byte_array();
-        let _one_at_a_time = self.inner.lock_payments();
-        let standing = self.inner.standing(&hash)?;
-        match standing {
-            PaymentStanding::Pending | PaymentStanding::Sent { .. } => return Ok(standing),
-            PaymentStanding::Unknown | PaymentStanding::Failed => {}
-        }
-        if has_expired(&invoice) {
-            return Err(Fault::InvoiceExpired);
-        }
-        // Before LDK knows of it, so that what LDK's own record says is never more than ours.
-        self.inner.put_payment(&hash, PaymentStanding::Pending);
-        let outcome = self.inner.channels.pay_for_bolt11_invoice(
-            &invoice,
-            PaymentId(hash),
-            None,
-            route_parameters(terms),
-            Retry::Timeout(terms.timeout),
-        );
-        match outcome {
-            Ok(()) => Ok(PaymentStanding::Pending),
-            Err(error) => {
-                self.inner.put_payment(&hash, standing);
-                Err(payment_fault(error))
-            }
-        }
+        self.inner
+            .begin(&invoice.payment_hash().to_byte_array(), |id| {
+                if has_expired(&invoice) {
+                    return Err(Fault::InvoiceExpired);
+                }
+                let channels = &self.inner.channels;
+                channels
+                    .pay_for_bolt11_invoice(
+                        &invoice,
+                        id,
+                        None,
+                        route_parameters(terms),
+                        Retry::Timeout(terms.timeout),
+                    )
+                    .map_err(payment_fault)
+            })
     }
 
     /// How a payment stands.
@@ -123,15 +113,19 @@ fn payment_fault(error: Bolt11PaymentError) -> Fault {
         Bolt11PaymentError::InvalidAmount => Fault::BadInvoice {
             why: "it names no amount".to_owned(),
         },
-        Bolt11PaymentError::SendingFailed(failure) => match failure {
-            RetryableSendFailure::PaymentExpired => Fault::InvoiceExpired,
-            RetryableSendFailure::RouteNotFound => Fault::NoRoute,
-            RetryableSendFailure::DuplicatePayment => Fault::Busy {
-                what: "an earlier attempt at this payment",
-            },
-            RetryableSendFailure::OnionPacketSizeExceeded => Fault::BadInvoice {
-                why: "it does not fit into a payment".to_owned(),
-            },
+        Bolt11PaymentError::SendingFailed(failure) => sending_fault(failure),
+    }
+}
+
+pub(crate) fn sending_fault(failure: RetryableSendFailure) -> Fault {
+    match failure {
+        RetryableSendFailure::PaymentExpired => Fault::InvoiceExpired,
+        RetryableSendFailure::RouteNotFound => Fault::NoRoute,
+        RetryableSendFailure::DuplicatePayment => Fault::Busy {
+            what: "an earlier attempt at this payment",
+        },
+        RetryableSendFailure::OnionPacketSizeExceeded => Fault::BadInvoice {
+            why: "it does not fit into a payment".to_owned(),
         },
     }
 }
@@ -141,6 +135,29 @@ fn payment_key(hash: &PaymentHash) -> Vec<u8> {
 }
 
 impl Inner {
+    /// Begins a payment, unless it is under way or has arrived. With an error nothing is under way.
+    pub(crate) fn begin(
+        &self,
+        hash: &PaymentHash,
+        attempt: impl FnOnce(PaymentId) -> Result<(), Fault>,
+    ) -> Result<PaymentStanding, Fault> {
+        let _one_at_a_time = self.lock_payments();
+        let standing = self.standing(hash)?;
+        match standing {
+            PaymentStanding::Pending | PaymentStanding::Sent { .. } => return Ok(standing),
+            PaymentStanding::Unknown | PaymentStanding::Failed => {}
+        }
+        // Before LDK knows of it, so that what LDK's own record says is never more than ours.
+        self.put_payment(hash, PaymentStanding::Pending);
+        match attempt(PaymentId(*hash)) {
+            Ok(()) => Ok(PaymentStanding::Pending),
+            Err(fault) => {
+                self.put_payment(hash, standing);
+                Err(fault)
+            }
+        }
+    }
+
     /// A payment that our record calls pending and LDK does not know never left, or has failed: LDK keeps each until the
     /// event of its end was handled, and that writes our record.
     fn standing(&self, hash: &PaymentHash) -> Result<PaymentStanding, Fault> {

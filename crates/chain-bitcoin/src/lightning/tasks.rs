@@ -145,7 +145,8 @@ async fn follow(inner: Arc<Inner>, mut cache: UnboundedCache, tip: ValidatedBloc
             Ok((_, true)) => inner.after_blocks(),
             Ok((_, false)) => {}
             Err(error) => {
-                tracing::warn!(target: "lightning", ?error, "bitcoind gives no blocks");
+                let fault = super::start::block_fault(error);
+                tracing::warn!(target: "lightning", %fault, "bitcoind gives no blocks");
             }
         }
         tokio::time::sleep(inner.poll).await;
@@ -182,6 +183,10 @@ impl Inner {
 async fn update_fees(inner: Arc<Inner>) {
     loop {
         tokio::time::sleep(FEES_PERIOD).await;
+        // Blocks that it lacks may hold what the node has to answer in time.
+        if let Err(fault) = inner.bitcoind.check().await {
+            tracing::error!(target: "lightning", %fault, "the chain is not seen as it is");
+        }
         if let Err(fault) = inner.fee_rates.update(&inner.bitcoind).await {
             tracing::warn!(target: "lightning", %fault, "fee rates stay as they were");
         }

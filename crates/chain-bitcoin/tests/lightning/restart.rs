@@ -1,47 +1,13 @@
-//! What a restart tells again, and what it refuses.
+//! What a start refuses, and what an end leaves.
 
 use std::sync::Arc;
 
 use forebay_chain_bitcoin::Fault;
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
-use forebay_chain_bitcoin::lightning::{LightningNode, Observation, PaymentStanding, Seed};
+use forebay_chain_bitcoin::lightning::{LightningNode, Seed};
 
 use crate::coins::TestCoins;
-use crate::world::{World, copy, hash_of, listening_ours, our_settings, seed_of, until};
-
-#[test]
-fn what_was_not_acknowledged_is_told_again_after_a_restart_and_the_rest_is_not() {
-    let world = World::new();
-    let (ours, theirs) = (world.ours("ours"), world.theirs("theirs"));
-    world.channel(&ours, &theirs, 500_000);
-    let kept = theirs.invoice(1_000_000);
-    assert!(ours.pay(&kept).is_some());
-    ours.quiet();
-    ours.keep_no_more();
-    let told = theirs.invoice(2_000_000);
-    ours.node
-        .pay(&crate::world::payment(&told))
-        .expect("there is room");
-    let is_sent = |hash: [u8; 32]| move |o: &Observation| matches!(o, Observation::Sent { hash: h, .. } if *h == hash);
-    ours.wait("it is told", is_sent(hash_of(&told)));
-    ours.stop();
-
-    let ours = world.ours("ours");
-    ours.wait("it is told again", is_sent(hash_of(&told)));
-    assert!(!ours.told().iter().any(is_sent(hash_of(&kept))));
-    assert!(
-        !ours
-            .told()
-            .iter()
-            .any(|o| matches!(o, Observation::ChannelReady { .. }))
-    );
-    for invoice in [&kept, &told] {
-        until("it stands as sent", || {
-            let standing = ours.node.payment(hash_of(invoice)).expect("readable");
-            matches!(standing, PaymentStanding::Sent { fee_msat: 0, .. })
-        });
-    }
-}
+use crate::world::{World, copy, listening_ours, our_settings, seed_of, until};
 
 #[test]
 fn an_old_copy_of_the_store_or_none_is_refused_where_its_generation_is_known() {

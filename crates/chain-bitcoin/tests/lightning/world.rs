@@ -317,12 +317,6 @@ impl Ours {
             .unwrap_or_else(|fault| panic!("{fault}"))
     }
 
-    pub(crate) fn hold_invoice(&self, hash: [u8; 32], terms: InvoiceTerms) -> String {
-        self.runtime
-            .block_on(self.node.invoice_for_hash(hash, terms))
-            .unwrap_or_else(|fault| panic!("{fault}"))
-    }
-
     /// Pays them so much, in msat, in parts: ldk-node lets a tenth of a channel be under way.
     pub(crate) fn give(&self, theirs: &Theirs, parts: u32, part_msat: u64) {
         for _ in 0..parts {
