@@ -377,6 +377,17 @@ async fn what_is_above_the_cap_goes_to_the_reserve_and_members_give_back_what_la
     let wallet = sat(&shown["confirmed"]) + sat(&shown["pending"]);
     assert_eq!(sat(&books["assets"][0]["vault"]) / 1_000, wallet + after);
 
+    // What a stranger pays into the reserve is the pool's, and makes what is hot no smaller.
+    let hot = drill.hot();
+    let address = described["addresses"][1].as_str().unwrap();
+    drill.pay(address, 200_000).await;
+    let after = after + 200_000;
+    drill.wait("it is booked", || {
+        let books = drill.operator(&["books"]);
+        let held = sat(&books["assets"][0]["vault"]) / 1_000;
+        (held == wallet + after && drill.hot() == hot).then_some(())
+    });
+
     // Copied and put back, wallet and reserve with it; not while it runs.
     let (home, copy) = (drill.path("pool"), drill.path("copy"));
     let config = home.join("forebay.toml");
@@ -396,6 +407,27 @@ async fn what_is_above_the_cap_goes_to_the_reserve_and_members_give_back_what_la
     drill.wait("the reserve is seen again", || {
         (sat(&drill.reserve()["total"]) == after).then_some(())
     });
-    assert_eq!(drill.operator(&["bitcoin", "show"]), shown);
+    let again = drill.operator(&["bitcoin", "show"]);
+    assert_eq!(
+        (&again["confirmed"], &again["pending"]),
+        (&shown["confirmed"], &shown["pending"])
+    );
+    drill.regtest.mine(2).await.unwrap();
+    let height = drill.regtest.client().tip().await.unwrap().height;
+    drill.wait("the Lightning node has seen the blocks", || {
+        let shown = drill.operator(&["bitcoin", "show"]);
+        (shown["height"] == json!(height)).then_some(())
+    });
     assert!(drill.pool.as_mut().unwrap().terminate());
+
+    // The journal knows that the Lightning store was written since it was copied: the copy is refused, also without the file
+    // beside it that says so.
+    let store = "data/bitcoin/lightning.redb";
+    std::fs::copy(copy.join(store), home.join(store)).unwrap();
+    std::fs::remove_file(home.join("data/lightning.head")).unwrap();
+    let mut refused = start_pool_in(&home, "pool");
+    assert_eq!(refused.ended(), Some(false), "{}", refused.log());
+    let log = refused.log();
+    assert!(log.contains("is an old copy"), "{log}");
+    assert!(log.contains("forebay bitcoin recover"), "{log}");
 }

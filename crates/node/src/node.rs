@@ -367,13 +367,25 @@ impl RunningNode {
     }
 
     async fn end(mut self, how: Input) -> Ending {
+        if let Some(lightning) = &self.lightning {
+            lightning.tell_stored().await;
+        }
         // A core that is gone has ended already.
         let _ = self.core.give(how);
         let thread = self.core_thread;
         let ended = tokio::task::spawn_blocking(move || thread.join()).await;
         self.stop.send_replace(true);
-        if let Some(lightning) = &self.lightning {
+        if let Some(lightning) = self.lightning.take() {
             lightning.stop().await;
+            let users = Arc::downgrade(&lightning);
+            drop(lightning);
+            // Its store is free for another start in this process once all who use it have heard that the node ends.
+            let _ = tokio::time::timeout(LAST_WORD_MAX, async {
+                while users.strong_count() > 0 {
+                    tokio::time::sleep(ENDED_EVERY).await;
+                }
+            })
+            .await;
         }
         // Nothing ever comes: what is waited for is the end of all who could say it.
         let _ = tokio::time::timeout(LAST_WORD_MAX, self.said.recv()).await;

@@ -16,8 +16,8 @@ use common::*;
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
 use forebay_chain_bitcoin::bitcoind::regtest::{Regtest, RegtestSettings};
 use forebay_chain_bitcoin::lightning::{
-    InvoiceTerms, LightningNode, LightningSettings, Observation, Observations, PaymentTerms, Seed,
-    read_invoice,
+    Closing, InvoiceTerms, LightningNode, LightningSettings, Observation, Observations,
+    PaymentTerms, Seed, read_invoice,
 };
 use forebay_chain_bitcoin::wallet::{self, Purpose, Wallet, WalletSettings};
 use forebay_chain_bitcoin::{Network, genesis_hash};
@@ -466,6 +466,27 @@ async fn a_peer_is_paid_and_pays_over_lightning_and_the_books_agree_with_the_nod
         u128::from(earned),
         "nothing was paid"
     );
+
+    // Stopped and started again within one process, it finds its stores free.
+    node.stop().await;
+    let config = pool_config(&pool_folder, &regtest, port);
+    let node = Node::start(config, keys()).await.unwrap();
+    // The peer closes the channel alone: what the pool had in it comes back, and the books agree to the millisatoshi.
+    let before = held(&node).await;
+    let channel = own.node.channels().unwrap()[0].channel;
+    own.node.close(channel, Closing::Unilateral).await.unwrap();
+    until("the closing is on its way", async || {
+        let waiting: Vec<String> = regtest.client().call("getrawmempool", &[]).await.unwrap();
+        (!waiting.is_empty()).then_some(())
+    })
+    .await;
+    until("all of it is back, and booked", async || {
+        regtest.mine(1).await.unwrap();
+        let (books, owned) = (held(&node).await, owned(&node, &pool_folder).await);
+        (books < before && books == owned).then_some(())
+    })
+    .await;
+    assert!(account(&node).await.channels.is_empty());
     node.stop().await;
     own.node.stop().await;
 }

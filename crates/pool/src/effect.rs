@@ -301,6 +301,27 @@ impl ChainRequest {
         }
     }
 
+    /// What goes from the hot wallet into a Lightning channel.
+    pub(crate) fn for_channel(&self) -> Option<Amount> {
+        match self {
+            Self::OpenLightning { amount, .. } | Self::SpliceIn { amount, .. } => Some(*amount),
+            Self::Open { .. }
+            | Self::Raise { .. }
+            | Self::Redeem { .. }
+            | Self::RaiseIndex { .. }
+            | Self::PayExits { .. }
+            | Self::StartClose { .. }
+            | Self::FinishNotice { .. }
+            | Self::StartLower { .. }
+            | Self::Heartbeat { .. }
+            | Self::ToReserve { .. }
+            | Self::FromReserve { .. }
+            | Self::RenewReserve { .. }
+            | Self::SpliceOut { .. }
+            | Self::CloseLightning { .. } => None,
+        }
+    }
+
     /// The Lightning channel concerned, if one is.
     pub fn lightning_channel(&self) -> Option<LightningChannelId> {
         match self {
@@ -413,7 +434,8 @@ pub fn effects(event: &Event) -> Option<Effect> {
             | ClaimEvent::InvoicePaid { .. },
         )
         | Event::Reserve(_)
-        | Event::LiquiditySet(_) => None,
+        | Event::LiquiditySet(_)
+        | Event::LightningStored { .. } => None,
     }
 }
 
@@ -448,6 +470,8 @@ fn lightning(happened: &LightningEvent) -> Option<LightningEffect> {
         | LightningEvent::ChannelSpliced { .. }
         | LightningEvent::ChannelClosed { .. }
         | LightningEvent::ChannelReturned { .. }
+        | LightningEvent::ClosingPaid { .. }
+        | LightningEvent::ChannelGained { .. }
         | LightningEvent::Woken { .. } => None,
     }
 }

@@ -207,6 +207,12 @@ pub enum Event {
     Reserve(ReserveEvent),
     /// How large Lightning channels are kept was said anew.
     LiquiditySet(Box<LiquidityPolicy>),
+    /// The Lightning node's store was written so often by now: who starts with one that was written less often has an old
+    /// copy.
+    LightningStored {
+        /// How often.
+        generation: u64,
+    },
 }
 
 impl Event {
@@ -243,7 +249,8 @@ impl Event {
             | Self::BitcoinSaw(_)
             | Self::Claim(_)
             | Self::Reserve(_)
-            | Self::LiquiditySet(_) => false,
+            | Self::LiquiditySet(_)
+            | Self::LightningStored { .. } => false,
         }
     }
 }

@@ -84,6 +84,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::Claim(happened) => claim::happened(state, happened),
         Event::Reserve(happened) => reserve::happened(state, happened),
         Event::Lightning(happened) => lightning::happened(state, happened),
+        Event::LightningStored { generation } => state.on_bitcoin.stored = *generation,
         Event::LiquiditySet(policy) => state.liquidity = (**policy).clone(),
     }
 }

@@ -83,6 +83,13 @@ pub enum LightningCommand {
         /// What it paid to miners.
         fee: Amount,
     },
+    /// The pool has started: what channels carried before may have changed, and is not known until it is told again.
+    Started,
+    /// The node's store was written so often by now.
+    Stored {
+        /// How often.
+        generation: u64,
+    },
     /// What the usable channels with a peer can carry now.
     Capacity {
         /// Which peer.
@@ -121,12 +128,23 @@ pub enum LightningCommand {
         /// What was ours in it.
         balance: Amount,
     },
-    /// Money of a closed channel is ours alone again.
+    /// A transaction that brings a closed channel's money back is final.
+    ClosingPaid {
+        /// The channel; of several, one.
+        channel: LightningChannelId,
+        /// The transaction.
+        txid: Hash32,
+        /// What it paid to miners.
+        fee: Amount,
+    },
+    /// All that comes back of a closed channel has.
     ChannelReturned {
         /// The channel.
         channel: LightningChannelId,
-        /// How much.
-        value: Amount,
+        /// What did not, beside what was told by transaction.
+        cost: Amount,
+        /// What came beyond what was ours.
+        gain: Amount,
     },
 }
 
@@ -243,19 +261,39 @@ pub enum LightningEvent {
         /// What was ours in it.
         balance: Amount,
     },
-    /// Money of a closed channel is ours alone again.
+    /// All that comes back of a closed channel has.
     ChannelReturned {
         /// Which peer.
         peer: PeerId,
         /// The channel.
         channel: LightningChannelId,
-        /// What of our balance miners were paid for the closing.
+        /// What of ours did not come back, beside what was paid for by transaction: the closing's own fee.
         cost: Amount,
     },
     /// A packet was to go to a peer whose idle channels are closed: it may have a channel again.
     Woken {
         /// Which peer.
         peer: PeerId,
+    },
+    /// A transaction that brings a closed channel's money back is final.
+    ClosingPaid {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// The transaction.
+        txid: Hash32,
+        /// What it paid to miners.
+        fee: Amount,
+    },
+    /// More came back of a closed channel than was ours: its peer gave it away, or forfeited it.
+    ChannelGained {
+        /// Which peer.
+        peer: PeerId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// How much more.
+        gain: Amount,
     },
 }
 
@@ -276,7 +314,9 @@ impl LightningEvent {
             | Self::ChannelSpliced { peer, .. }
             | Self::ChannelClosed { peer, .. }
             | Self::ChannelReturned { peer, .. }
-            | Self::Woken { peer } => *peer,
+            | Self::Woken { peer }
+            | Self::ClosingPaid { peer, .. }
+            | Self::ChannelGained { peer, .. } => *peer,
         }
     }
 }

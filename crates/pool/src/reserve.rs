@@ -4,6 +4,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use forebay_quantity::{Amount, Hash32};
 
+use crate::bitcoin::Outpoint;
+
 /// What the operator configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ReserveRules {
@@ -42,6 +44,13 @@ pub enum ReserveEvent {
         /// How much.
         amount: Amount,
     },
+    /// Somebody paid this into it, who is neither it nor the hot wallet.
+    Given {
+        /// Which output.
+        outpoint: Outpoint,
+        /// How much.
+        amount: Amount,
+    },
 }
 
 /// A wish of the operator's configuration, or what was seen of the reserve in the chain at finality depth.
@@ -51,6 +60,13 @@ pub enum ReserveCommand {
     Rules(ReserveRules),
     /// Where money on chain lies now.
     Found(Whereabouts),
+    /// What somebody paid into it who is neither it nor the hot wallet is final.
+    Given {
+        /// Which output.
+        outpoint: Outpoint,
+        /// How much.
+        amount: Amount,
+    },
     /// A transaction of the reserve that is final.
     Spent {
         /// Which transaction.

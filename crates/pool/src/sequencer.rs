@@ -298,7 +298,8 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::BitcoinSaw(_)
         | Event::Claim(_)
         | Event::Reserve(_)
-        | Event::LiquiditySet(_) => None,
+        | Event::LiquiditySet(_)
+        | Event::LightningStored { .. } => None,
     }
 }
 

@@ -371,6 +371,17 @@ fn liquidity(peer: PeerId, asset: AssetId, amount: Amount) -> Vec<Event> {
             cost: amount,
         },
         LightningEvent::Woken { peer },
+        LightningEvent::ClosingPaid {
+            peer,
+            channel,
+            txid: Hash32([0x38; 32]),
+            fee: amount,
+        },
+        LightningEvent::ChannelGained {
+            peer,
+            channel,
+            gain: amount,
+        },
     ];
     let policy = LiquidityPolicy {
         cover_days: 56,
@@ -389,6 +400,16 @@ fn liquidity(peer: PeerId, asset: AssetId, amount: Amount) -> Vec<Event> {
     let mut all = demanded.to_vec();
     all.extend(happened.map(Event::Lightning));
     all.push(Event::LiquiditySet(Box::new(policy)));
+    all.push(Event::LightningStored {
+        generation: 0x0102_0304,
+    });
+    all.push(Event::Reserve(ReserveEvent::Given {
+        outpoint: Outpoint {
+            txid,
+            index: 0x0506,
+        },
+        amount,
+    }));
     all
 }
 

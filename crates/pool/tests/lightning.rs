@@ -548,6 +548,14 @@ fn a_channel_is_opened_once_as_large_as_the_policy_allots_and_its_cost_is_booked
     );
     assert_eq!(demanded(&world.sync()), [], "it is on its way");
     capacity(&mut world, 60 * MILLI, 10 * MILLI);
+    let stands = LightningCommand::ChannelStands {
+        peer: CAROL,
+        channel: LightningChannelId(u128::from(again.0)),
+        value: Amount::new(50 * MILLI),
+        is_ours: true,
+        splices: false,
+    };
+    lightning(&mut world, stands).unwrap();
     assert_eq!(demanded(&world.sync()), []);
     // Used up: another one.
     capacity(&mut world, 20 * MILLI, 50 * MILLI);

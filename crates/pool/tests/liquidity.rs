@@ -84,6 +84,8 @@ impl Table {
                 outbound: Amount::new(sat(outbound)),
                 inbound: Amount::new(sat(inbound)),
             }),
+            // The pool was killed, and starts again.
+            ["start"] => self.lightning(LightningCommand::Started),
             // A channel stands: its number, value, whose it is, whether it can be spliced.
             ["channel", number, value, whose, kind] => {
                 self.lightning(LightningCommand::ChannelStands {
@@ -235,7 +237,8 @@ impl Table {
                 });
                 LightningCommand::ChannelReturned {
                     channel,
-                    value: amount.saturating_sub(fee),
+                    cost: fee,
+                    gain: Amount::ZERO,
                 }
             }
             other => panic!("{other:?}"),
@@ -366,6 +369,18 @@ fn each_rule_answers_flow_with_its_demand_and_its_neighbour_with_none() {
              carry 2m 0; channel 1 2010k ours splices; done 300; allot 9m; a minute",
             "open 500000, splice 1510000 into 1 of 500000, splice 7000000 into 1 of 2010000",
         ),
+        (
+            "a peer that comes back while a channel waits for its blocks gets no second one",
+            "channel 9 600k theirs fixed; carry 10k 500k; allot 500k; done 200; carry 0 0; carry 10k 500k; a minute; \
+             carry 510k 500k; channel 1 500k ours fixed; a minute",
+            "open 500000",
+        ),
+        (
+            "after a start nothing is changed until the node has said what the channels carry",
+            "allot 500k; done 200; channel 1 500k ours splices; carry 490k 0; start; allot 2m; a minute; pass 50; \
+             carry 490k 0",
+            "open 500000, splice 1510000 into 1 of 500000",
+        ),
         // Size from flow.
         (
             "two days' flow is wanted",
@@ -398,6 +413,11 @@ fn each_rule_answers_flow_with_its_demand_and_its_neighbour_with_none() {
             "beyond, what is idle is spliced out, less what that may cost",
             "allot 500k; done 200; channel 1 2m ours splices; carry 1600k 400k; pass 25; carry 1600k 399k",
             // 1,100,000 less 5,000 and half a percent.
+            "open 500000, splice 1089500 out of 1 of 2000000",
+        ),
+        (
+            "time alone does it, without any event",
+            "allot 500k; done 200; channel 1 2m ours splices; carry 1600k 400k; pass 23; pass 2",
             "open 500000, splice 1089500 out of 1 of 2000000",
         ),
         (
@@ -534,6 +554,68 @@ fn what_miners_take_is_booked_on_the_channel_and_borne_by_the_pool_once() {
         table.step(step);
     }
     assert_eq!((held(&table), costs(&table)), (570, (0, 570)));
+    let restored = State::restore(&table.world.state().snapshot()).unwrap();
+    assert_eq!(restored.digest(), table.world.state().digest(), "[I10]");
+}
+
+#[test]
+fn the_way_back_from_a_closed_channel_is_booked_once_by_transaction_and_what_is_too_much_is_earned()
+{
+    let mut table = Table::new();
+    for step in [
+        "allot 500k",
+        "done 200",
+        "channel 1 500k ours splices",
+        "carry 490k 0",
+        "closes 1 480k",
+    ] {
+        table.step(step);
+    }
+    let channel = LightningChannelId(1);
+    let paid = |transaction, fee| LightningCommand::ClosingPaid {
+        channel,
+        txid: Hash32([transaction; 32]),
+        fee: Amount::new(fee * SAT),
+    };
+    let returned = |cost, gain| LightningCommand::ChannelReturned {
+        channel,
+        cost: Amount::new(cost * SAT),
+        gain: Amount::new(gain * SAT),
+    };
+    let held = |table: &Table| {
+        let state = table.world.state();
+        state.ledger().check_balanced().unwrap();
+        let accounts = state.asset(BTC).unwrap().accounts;
+        let fees = state.balance(accounts.fees).credit().value();
+        let held = state.balance(accounts.vault).debit().value();
+        (held / SAT, fees / SAT)
+    };
+    let begin = CAPITAL / SAT - 200;
+    // What is told, what is held less of then, and what the fee buffer has; told again it is refused.
+    for (told, less, fees) in [
+        (paid(1, 700), 700, 0),
+        (paid(2, 300), 1_000, 0),
+        (returned(50, 0), 1_050, 0),
+    ] {
+        table.lightning(told);
+        assert_eq!(held(&table), (begin - less, fees), "{told:?}");
+        let again = table.world.apply(&Command::Lightning(told));
+        assert_eq!(again, Err(Rejection::AlreadyTaken));
+        assert_eq!(held(&table), (begin - less, fees), "{told:?}");
+    }
+    let late = table.world.apply(&Command::Lightning(paid(3, 1)));
+    assert_eq!(late, Err(Rejection::AlreadyTaken), "all of it is back");
+
+    // A peer forfeits, or gives away, what was its own.
+    table.step("channel 9 800k theirs splices");
+    table.step("closes 9 0");
+    let channel = LightningChannelId(9);
+    table.lightning(LightningCommand::ChannelReturned {
+        channel,
+        cost: Amount::ZERO,
+        gain: Amount::new(70_000 * SAT),
+    });
+    assert_eq!(held(&table), (begin - 1_050 + 70_000, 70_000));
     let restored = State::restore(&table.world.state().snapshot()).unwrap();
     assert_eq!(restored.digest(), table.world.state().digest(), "[I10]");
 }

@@ -51,7 +51,8 @@ struct World {
     // What is true.
     on_chain: u128,
     channels: BTreeMap<LightningChannelId, Real>,
-    closing: Vec<(LightningChannelId, u128)>,
+    /// Closed channels: what was ours in each, and what the way back costs.
+    closing: Vec<(LightningChannelId, u128, u128)>,
     miners: u128,
     paid: u128,
     received: u128,
@@ -322,7 +323,7 @@ impl World {
             ChainRequest::CloseLightning { .. } => {
                 let (channel, real) = real.unwrap();
                 self.channels.remove(&channel);
-                self.closing.push((channel, real.ours - fee));
+                self.closing.push((channel, real.ours, fee));
                 let balance = Amount::new(real.ours);
                 let closed = LightningCommand::ChannelClosed { channel, balance };
                 (Change::Close, closed)
@@ -362,11 +363,22 @@ impl World {
         for (channel, value) in news {
             self.untold.push(stands(channel, value));
         }
-        for (channel, value) in std::mem::take(&mut self.closing) {
-            self.on_chain += value;
-            let value = Amount::new(value);
-            self.untold
-                .push(LightningCommand::ChannelReturned { channel, value });
+        for (channel, ours, fee) in std::mem::take(&mut self.closing) {
+            self.on_chain += ours - fee;
+            // A sweep, and the closing itself.
+            let mut txid = [0xcc; 32];
+            txid[..16].copy_from_slice(&channel.0.to_le_bytes());
+            let swept = fee / 3;
+            self.untold.push(LightningCommand::ClosingPaid {
+                channel,
+                txid: Hash32(txid),
+                fee: Amount::new(swept),
+            });
+            self.untold.push(LightningCommand::ChannelReturned {
+                channel,
+                cost: Amount::new(fee - swept),
+                gain: Amount::ZERO,
+            });
         }
     }
 

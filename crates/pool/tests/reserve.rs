@@ -274,34 +274,215 @@ fn what_members_took_alone_is_a_loss_that_stops_the_book_and_age_is_an_alarm() {
     assert_eq!(again.state().digest(), world.state().digest(), "[I10]");
 }
 
+/// What is demanded of channels, in words and thousandths.
+fn channels_demanded(effects: &[Effect]) -> Vec<String> {
+    let requests = effects.iter().filter_map(|effect| match effect {
+        Effect::Chain { request, .. } => Some(request),
+        _ => None,
+    });
+    let said = requests.filter_map(|request| match request {
+        ChainRequest::OpenLightning { amount, .. } => {
+            Some(format!("open {}", amount.value() / MILLI))
+        }
+        ChainRequest::SpliceIn { amount, .. } => Some(format!("in {}", amount.value() / MILLI)),
+        ChainRequest::SpliceOut {
+            channel, amount, ..
+        } => Some(format!("out {} of {channel}", amount.value() / MILLI)),
+        ChainRequest::CloseLightning { channel, .. } => Some(format!("close {channel}")),
+        _ => None,
+    });
+    said.collect()
+}
+
+fn lightning(world: &mut World, command: LightningCommand) {
+    world.apply(&Command::Lightning(command)).unwrap();
+}
+
+/// A peer with that allotment, whose node is known.
+fn add_peer(world: &mut World, number: u32, allotment: u128) -> PeerId {
+    let peer = PeerId(number);
+    let byte = u8::try_from(number).unwrap();
+    world.admin(Admin::AddPeer {
+        name: format!("peer{number}"),
+        asset: BTC,
+        token_hash: Hash32([byte; 32]),
+        policy: peer_policy(allotment * MILLI),
+    });
+    let node = forebay_channel::NodeId([byte; 33]);
+    lightning(world, LightningCommand::NodeNamed { peer, node });
+    peer
+}
+
+/// A channel of the peer's that carries so much of ours.
+fn stands(world: &mut World, peer: PeerId, channel: u128, value: u128, splices: bool) {
+    lightning(
+        world,
+        LightningCommand::Capacity {
+            peer,
+            outbound: Amount::new(value * MILLI),
+            inbound: Amount::ZERO,
+        },
+    );
+    lightning(
+        world,
+        LightningCommand::ChannelStands {
+            peer,
+            channel: LightningChannelId(channel),
+            value: Amount::new(value * MILLI),
+            is_ours: false,
+            splices,
+        },
+    );
+}
+
+fn pass(world: &mut World, hours: u64) -> Vec<Effect> {
+    world.wall = Timestamp(world.wall.0 + hours * 3_600_000);
+    world.sync()
+}
+
 #[test]
-fn no_channel_is_asked_for_with_money_of_the_reserve() {
-    for (reserve, expected) in [(240, 1), (241, 0)] {
-        let mut world = with_reserve(400);
-        let place = found(400 - reserve, 0, 0, reserve, 0);
+fn a_channel_takes_no_more_than_the_wallet_has_and_than_leaves_room_for_a_sweep() {
+    // Of the cap of 160, 120 may lie in channels.
+    for (total, (spendable, waiting, wanted, reserve), allotment, expected) in [
+        (400, (160, 0, 0, 240), 120, "open 120"),
+        (400, (160, 0, 0, 240), 121, ""),
+        // What lies in the reserve, is not confirmed, or is to be paid to LPs, funds no channel.
+        (400, (119, 0, 0, 281), 120, ""),
+        (400, (119, 41, 0, 240), 120, ""),
+        (400, (160, 0, 41, 240), 120, ""),
+        (400, (160, 0, 40, 240), 120, "open 120"),
+        // Sixty lie in channels already.
+        (400, (100, 0, 0, 240), 60, "open 60"),
+        (400, (100, 0, 0, 240), 61, ""),
+    ] {
+        let mut world = with_reserve(total - wanted);
+        if wanted > 0 {
+            leave(&mut world, wanted);
+        }
+        let place = found(spendable, waiting, wanted, reserve, 0);
         tell(&mut world, ReserveCommand::Found(place));
-        world.admin(Admin::AddPeer {
-            name: "carol".into(),
-            asset: BTC,
-            token_hash: Hash32([8; 32]),
-            policy: peer_policy(160 * MILLI),
-        });
-        let peer = PeerId(2);
-        let node = forebay_channel::NodeId([2; 33]);
-        let named = LightningCommand::NodeNamed { peer, node };
-        world.apply(&Command::Lightning(named)).unwrap();
-        let effects = world.sync();
-        let opened = effects.iter().filter(|effect| {
-            matches!(
-                effect,
-                Effect::Chain {
-                    request: ChainRequest::OpenLightning { .. },
-                    ..
-                }
-            )
-        });
-        assert_eq!(opened.count(), expected, "{reserve} in the reserve");
+        world.sync();
+        add_peer(&mut world, 2, allotment);
+        let demanded = channels_demanded(&world.sync()).join(", ");
+        assert_eq!(demanded, expected, "{place:?} {allotment}");
+        assert!(channels_demanded(&world.sync()).is_empty(), "asked once");
     }
+}
+
+#[test]
+fn what_is_to_go_into_channels_is_neither_swept_nor_promised_twice() {
+    let mut world = with_reserve(400);
+    tell(&mut world, ReserveCommand::Found(found(160, 0, 0, 240, 0)));
+    for (number, expected) in [(2, vec!["open 70"]), (3, vec![])] {
+        add_peer(&mut world, number, 70);
+        assert_eq!(channels_demanded(&world.sync()), expected, "{number}");
+    }
+    // A deposit puts it above the cap: of 250, 70 are to go into a channel, and 120 stay hot.
+    deposit(&mut world, 9, None, 90);
+    tell(&mut world, ReserveCommand::Found(found(250, 0, 0, 240, 0)));
+    assert_eq!(demanded(&world.sync()), ["sweep 130"]);
+}
+
+#[test]
+fn above_the_cap_with_all_of_it_in_channels_the_least_used_gives_it_back() {
+    let is_above = |world: &World| {
+        let mut alarms = world.state().alarms(world.wall);
+        alarms.any(|alarm| matches!(alarm, Alarm::AboveCap(BTC, _)))
+    };
+    // Three times what is wanted is not reached: left alone, all would stay as it is.
+    let begin = |splices: bool, total: u128| {
+        let mut world = with_reserve(total);
+        tell(&mut world, ReserveCommand::Found(found(5, 0, 0, 240, 0)));
+        for (number, channel, value) in [(2, 71, 75), (3, 72, total - 320)] {
+            let peer = add_peer(&mut world, number, 40);
+            stands(&mut world, peer, channel, value, splices);
+            world.wall = Timestamp(world.wall.0 + 1_000);
+            world.sync();
+        }
+        world
+    };
+    // 160 in all: at the cap.
+    let mut world = begin(true, 400);
+    assert!(channels_demanded(&pass(&mut world, 25)).is_empty());
+    assert!(channels_demanded(&outstanding(world.state())).is_empty());
+    assert!(!is_above(&world));
+    // 161: of 156 in channels 36 are too much. The older one has 35 beyond its wants, less what that may cost.
+    let mut world = begin(true, 401);
+    assert!(is_above(&world), "and an operator is told");
+    let asked = channels_demanded(&outstanding(world.state()));
+    assert_eq!(asked, ["out 34 of 71"]);
+    assert!(
+        channels_demanded(&pass(&mut world, 99)).is_empty(),
+        "one at a time"
+    );
+    // It came about: what is on its way to the wallet is not asked for again, and is swept once it is there.
+    let out = Amount::new(34 * MILLI);
+    let rest = Amount::new(75 * MILLI).saturating_sub(out);
+    lightning(
+        &mut world,
+        LightningCommand::Spliced {
+            channel: LightningChannelId(71),
+            txid: Hash32([9; 32]),
+            fee: Amount::ZERO,
+        },
+    );
+    assert!(channels_demanded(&pass(&mut world, 1)).is_empty());
+    lightning(
+        &mut world,
+        LightningCommand::ChannelStands {
+            peer: PeerId(2),
+            channel: LightningChannelId(71),
+            value: rest,
+            is_ours: false,
+            splices: true,
+        },
+    );
+    tell(&mut world, ReserveCommand::Found(found(39, 0, 0, 240, 0)));
+    let effects = world.sync();
+    assert_eq!(demanded(&effects), ["sweep 39"]);
+    assert!(channels_demanded(&effects).is_empty());
+    // Where nothing can be spliced, the one that was of use longest ago is closed.
+    let mut world = begin(false, 401);
+    assert_eq!(channels_demanded(&pass(&mut world, 25)), ["close 71"]);
+    assert!(channels_demanded(&pass(&mut world, 99)).is_empty());
+    lightning(
+        &mut world,
+        LightningCommand::ChannelClosed {
+            channel: LightningChannelId(71),
+            balance: Amount::new(75 * MILLI),
+        },
+    );
+    assert!(
+        channels_demanded(&pass(&mut world, 99)).is_empty(),
+        "it is on its way"
+    );
+}
+
+#[test]
+fn what_strangers_pay_into_the_reserve_is_earned_once() {
+    let mut world = with_reserve(400);
+    let hot = |world: &World| world.state().stolen_key_cost(BTC).value() / MILLI;
+    tell(&mut world, ReserveCommand::Found(found(100, 0, 0, 307, 0)));
+    assert_eq!(hot(&world), 93, "until it is booked, too little seems hot");
+    let given = ReserveCommand::Given {
+        outpoint: Outpoint {
+            txid: Hash32([9; 32]),
+            index: 1,
+        },
+        amount: Amount::new(7 * MILLI),
+    };
+    tell(&mut world, given);
+    let again = world.apply(&Command::Reserve(given));
+    assert_eq!(again, Err(Rejection::AlreadyTaken));
+    assert_eq!(hot(&world), 100);
+    let state = world.state();
+    state.ledger().check_balanced().unwrap();
+    let accounts = state.asset(BTC).unwrap().accounts;
+    let milli = |amount: Amount| amount.value() / MILLI;
+    assert_eq!(milli(state.balance(accounts.vault).debit()), 407);
+    assert_eq!(milli(state.balance(accounts.fees).credit()), 7);
+    assert_eq!(milli(state.balance(accounts.shares).credit()), 400);
+    assert!(!state.asset(BTC).unwrap().halted);
 }
 
 #[test]

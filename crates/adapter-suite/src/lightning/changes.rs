@@ -218,8 +218,7 @@ fn close_together(world: &mut Rail<'_>) {
     let before = world.rail.unspent_sat();
     assert_eq!(world.rail.close(CHANNEL, FEE_MAX_SAT), Ok(()));
     world.closed_with(CHANNEL, CHANNEL_SAT * 1_000 - 100_000_000);
-    world.until_mined("the money is back", 1, |world| world.back(CHANNEL) > 0);
-    let value_sat = world.back(CHANNEL);
+    let value_sat = world.all_back(CHANNEL);
     let most = CHANNEL_SAT - 100_000;
     assert!(
         value_sat <= most && value_sat + MINERS_MAX_SAT > most,
@@ -237,8 +236,7 @@ fn peer_closes(world: &mut Rail<'_>) {
     let before = world.rail.unspent_sat();
     world.rail.peer_closes();
     world.closed_with(CHANNEL, CHANNEL_SAT * 1_000 - 50_000_000);
-    world.until_mined("the money is back", 1, |world| world.back(CHANNEL) > 0);
-    let (value_sat, most) = (world.back(CHANNEL), CHANNEL_SAT - 50_000);
+    let (value_sat, most) = (world.all_back(CHANNEL), CHANNEL_SAT - 50_000);
     assert!(
         value_sat <= most && value_sat + MINERS_MAX_SAT > most,
         "{value_sat}"

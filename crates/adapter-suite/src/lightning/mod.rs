@@ -195,12 +195,14 @@ pub enum Observation {
         /// What was ours, in msat; none when it never came to be.
         balance_msat: Option<u64>,
     },
-    /// Money of a closed channel is under keys of ours alone.
+    /// What money of a closed channel cost on its way to the hot wallet.
     Back {
         /// The channel.
         channel: Channel,
-        /// In sat.
-        value_sat: u64,
+        /// In msat.
+        cost_msat: u64,
+        /// Whether all of it is there.
+        is_all: bool,
     },
     /// A splice is on its way to the chain.
     Spliced {

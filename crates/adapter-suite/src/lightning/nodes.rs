@@ -200,13 +200,13 @@ fn close_alone(world: &mut Rail<'_>) {
     world.until_mined("the money is back", 6, |world| {
         world.rail.unspent_sat() + MINERS_MAX_SAT > before + CHANNEL_SAT - 50_000
     });
-    let value_sat = world.back(CHANNEL);
+    let value_sat = world.all_back(CHANNEL);
     let most = CHANNEL_SAT - 50_000;
     assert!(
-        value_sat <= most && value_sat + MINERS_MAX_SAT > most,
+        value_sat < most && value_sat + MINERS_MAX_SAT > most,
         "{value_sat}"
     );
-    assert!(world.rail.unspent_sat() < before + most);
+    assert_eq!(world.rail.unspent_sat() - before, value_sat);
     let again = world.rail.close_alone(CHANNEL);
     assert_eq!(again, Err(Refusal::UnknownChannel));
 }
@@ -221,6 +221,7 @@ fn peer_closes_alone(world: &mut Rail<'_>) {
     world.until_mined("the money is back", 6, |world| {
         world.rail.unspent_sat() + MINERS_MAX_SAT > before + most
     });
-    assert!(world.rail.unspent_sat() < before + most);
-    assert!(world.back(CHANNEL) > most - MINERS_MAX_SAT);
+    let value_sat = world.all_back(CHANNEL);
+    assert!(value_sat < most && value_sat > most - MINERS_MAX_SAT);
+    assert_eq!(world.rail.unspent_sat() - before, value_sat);
 }

@@ -199,17 +199,37 @@ impl<'a, R: LightningRail + ?Sized> World<'a, R> {
         assert_eq!(self.ends_of(hash), ended);
     }
 
-    /// What came back of a closed channel, in sat.
-    pub(crate) fn back(&mut self, channel: Channel) -> u64 {
-        let told = self.told().iter();
-        told.map(|o| match o {
-            Observation::Back {
-                channel: c,
-                value_sat,
-            } if *c == channel => *value_sat,
-            _ => 0,
-        })
-        .sum()
+    /// Makes blocks until all of a closed channel is back, and says how much that is, in sat.
+    pub(crate) fn all_back(&mut self, channel: Channel) -> u64 {
+        let mut back = None;
+        self.until_mined("the money is back", 1, |world| {
+            back = world.back(channel);
+            back.is_some()
+        });
+        back.expect("it is back")
+    }
+
+    /// What came back of a closed channel, in sat, once all of it has: what was ours in it, less what the way cost.
+    fn back(&mut self, channel: Channel) -> Option<u64> {
+        let (mut balance_msat, mut costs_msat, mut is_back) = (0, 0, false);
+        for observation in self.told() {
+            match observation {
+                Observation::Closed {
+                    channel: c,
+                    balance_msat: Some(msat),
+                } if *c == channel => balance_msat = *msat,
+                Observation::Back {
+                    channel: c,
+                    cost_msat,
+                    is_all,
+                } if *c == channel => {
+                    costs_msat += cost_msat;
+                    is_back |= is_all;
+                }
+                _ => {}
+            }
+        }
+        is_back.then(|| (balance_msat - costs_msat) / 1_000)
     }
 
     /// Waits until a channel is told closed with this as ours, in msat.

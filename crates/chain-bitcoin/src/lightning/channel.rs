@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, OutPoint, ScriptBuf, TxOut, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, TxOut};
 use borsh::{BorshDeserialize, BorshSerialize};
 use lightning::ln::channel_state::ChannelDetails;
 use lightning::ln::funding::{FundingTxInput, SpliceContribution};
 use lightning::ln::types::ChannelId;
 use lightning::util::errors::APIError;
 
+use super::course::Splice;
 use super::node::{Inner, LightningNode};
 use super::observation::{ChannelNumber, NodeId, Output};
 use super::record;
+use super::wallet::Belonging;
 use crate::Fault;
 
 /// A peer that does not answer within this time keeps no other channel of the same transaction waiting.
@@ -213,6 +215,10 @@ impl LightningNode {
         contribution: SpliceContribution,
         rate: u32,
     ) -> Result<(), Fault> {
+        let channel = ChannelNumber(details.user_channel_id);
+        let was_asked = self.inner.is_asked(channel)?;
+        // Before LDK knows of it, so that no splice of ours is ever taken for the peer's.
+        self.inner.note_asked(channel);
         self.inner
             .channels
             .splice_channel(
@@ -222,10 +228,12 @@ impl LightningNode {
                 rate,
                 None,
             )
-            .map_err(channel_fault)?;
-        let channel = ChannelNumber(details.user_channel_id);
-        self.inner.lock_splices().insert(channel);
-        Ok(())
+            .map_err(|error| {
+                if !was_asked {
+                    self.inner.forget_asked(channel);
+                }
+                channel_fault(error)
+            })
     }
 
     /// Closes a channel. That it is closed is reported.
@@ -455,9 +463,33 @@ impl Inner {
                 fee_sat,
                 splice: None,
             };
-            self.store
-                .put(channel_key(*channel), record::write(&record));
+            let opened = batch.0.get(channel).map_or(0, |m| m.opening.value_sat);
+            self.store.write([
+                (channel_key(*channel), Some(record::write(&record))),
+                (opened_key(*channel), Some(record::write(&opened))),
+            ]);
         }
+    }
+
+    /// What we put into a channel when it was opened, in sat.
+    pub(crate) fn opened_sat(&self, channel: ChannelNumber) -> Result<u64, Fault> {
+        let value = self.store.read(&opened_key(channel))?;
+        let opened: Option<u64> = value.as_deref().map(record::read).transpose()?;
+        Ok(opened.unwrap_or(0))
+    }
+
+    /// That we asked for a splice of a channel is kept until it is pending or came to nothing: a restart must know whose it
+    /// is.
+    fn note_asked(&self, channel: ChannelNumber) {
+        self.store.put(asked_key(channel), record::write(&true));
+    }
+
+    fn is_asked(&self, channel: ChannelNumber) -> Result<bool, Fault> {
+        Ok(self.store.read(&asked_key(channel))?.is_some())
+    }
+
+    pub(crate) fn forget_asked(&self, channel: ChannelNumber) {
+        self.store.write([(asked_key(channel), None)]);
     }
 
     /// What a channel's opening and splices have cost us, in sat.
@@ -472,34 +504,58 @@ impl Inner {
     }
 
     /// Adds a splice's fee to its channel's costs, once. Who asked for a splice brings all the money in it and pays all of
-    /// its fee.
+    /// its fee. The transaction was handed in with the event, or before a restart, and then waits in the outbox or has been
+    /// seen in the chain.
     pub(crate) fn book_splice(
         &self,
         channel: ChannelNumber,
-        txid: Txid,
+        id: ChannelId,
+        funding: OutPoint,
     ) -> Result<Option<u64>, Fault> {
+        let txid = funding.txid;
         let mut record = self.cost_record(channel)?;
         if let Some((known, fee_sat)) = record.splice
             && known == txid.to_byte_array()
         {
             return Ok(Some(fee_sat));
         }
-        let (Some(transaction), Ok(details)) =
-            (self.broadcaster.recent(&txid), self.details(channel))
-        else {
+        let Some(course) = self.closings.course(id) else {
             return Ok(None);
         };
-        let paid: u64 = transaction.output.iter().map(|o| o.value.to_sat()).sum();
+        let found = self.broadcaster.recent(&txid);
+        let found = found.or_else(|| self.outbox.find(&txid));
+        let seen = || course.steps().into_iter().find(|step| step.txid == txid);
+        let Some(transaction) = found.or_else(|| Some(seen()?.transaction)) else {
+            return Ok(None);
+        };
         let spent = self.wallet.spent_sat(&transaction);
-        let is_ours = self.lock_splices().remove(&channel);
-        let brought = details.channel_value_satoshis.saturating_add(spent);
-        let fee_sat = match is_ours {
-            true => brought.saturating_sub(paid),
-            false => 0,
+        let is_to_us =
+            |output: &&TxOut| self.wallet.belonging(&output.script_pubkey) == Belonging::Channels;
+        let has_our_money = spent > 0 || transaction.output.iter().any(|o| is_to_us(&o));
+        let is_ours = has_our_money && self.is_asked(channel)?;
+        let paid: u64 = transaction.output.iter().map(|o| o.value.to_sat()).sum();
+        let brought = course.value_sat.saturating_add(spent);
+        let index = usize::try_from(funding.vout).unwrap_or(usize::MAX);
+        let value = transaction.output.get(index).map(|o| o.value.to_sat());
+        let value_sat = value.unwrap_or(course.value_sat);
+        let (fee_sat, grown_sat) = match is_ours {
+            true => (
+                brought.saturating_sub(paid),
+                value_sat.cast_signed() - course.value_sat.cast_signed(),
+            ),
+            false => (0, 0),
         };
         record.fee_sat = record.fee_sat.saturating_add(fee_sat);
         record.splice = Some((txid.to_byte_array(), fee_sat));
-        self.store.put(channel_key(channel), record::write(&record));
+        let splice = Splice {
+            txid: txid.to_byte_array(),
+            grown_sat,
+            fee_sat,
+        };
+        let mut changes = self.closings.spliced(id, splice, funding, value_sat);
+        changes.push((channel_key(channel), Some(record::write(&record))));
+        changes.push((asked_key(channel), None));
+        self.store.write(changes);
         Ok(Some(fee_sat))
     }
 
@@ -574,7 +630,7 @@ fn within(fee_sat: u64, max_sat: u64) -> Result<(), Fault> {
 /// What is ours in a channel. LDK tells what can be sent and received, each floored at nothing: less what its owner must
 /// leave in the channel, and less the anchors, which the channel's funder pays. At least one of them is above nothing,
 /// and says it exactly. While a splice is pending they are the lower of before and after.
-fn balance_msat(details: &ChannelDetails) -> u64 {
+pub(crate) fn balance_msat(details: &ChannelDetails) -> u64 {
     let msat = |sat: u64| sat.saturating_mul(1_000);
     let has_anchors = details
         .channel_type
@@ -615,6 +671,14 @@ pub(crate) fn output_of(outpoint: lightning::chain::transaction::OutPoint) -> Ou
 
 pub(crate) fn public_key(node: &NodeId) -> Result<PublicKey, Fault> {
     PublicKey::from_slice(node).map_err(|_| Fault::BadNodeId)
+}
+
+fn opened_key(channel: ChannelNumber) -> Vec<u8> {
+    [b"opened/".as_slice(), &channel.0.to_be_bytes()].concat()
+}
+
+fn asked_key(channel: ChannelNumber) -> Vec<u8> {
+    [b"asked/".as_slice(), &channel.0.to_be_bytes()].concat()
 }
 
 fn channel_key(channel: ChannelNumber) -> Vec<u8> {

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::Amount;
-use lightning::chain::transaction::OutPoint;
-use lightning::events::{Event, FundingInfo, HTLCHandlingFailureType, PaymentPurpose, ReplayEvent};
+use lightning::events::{
+    ClaimedHTLC, Event, FundingInfo, HTLCHandlingFailureType, PaymentPurpose, ReplayEvent,
+};
 use lightning::ln::types::ChannelId;
+use lightning::routing::router::Path;
 use lightning::sign::SpendableOutputDescriptor;
 use lightning::types::payment::{PaymentHash as LdkHash, PaymentPreimage};
+use lightning::util::ser::Writeable;
 
 use super::channel::output_of;
-use super::invoice::InvoiceRecord;
+use super::invoice::{InvoiceRecord, invoice_change};
 use super::node::Inner;
 use super::observation::{ChannelNumber, NodeId, Observation, Observed};
 use super::payment::{Unheard, failure_of};
@@ -19,8 +21,6 @@ use crate::Fault;
 
 /// After an observation was dropped unacknowledged, before it is told again.
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
-/// How long what is done on chain waits for the listener, at a time.
-const LISTENER_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// Tells the listener, and waits until it has kept it.
@@ -59,12 +59,31 @@ impl Inner {
             Event::SpendableOutputs {
                 outputs,
                 channel_id,
-            } => self.spendable(outputs, channel_id).await,
+            } => self.spendable(outputs, channel_id),
+            Event::PaymentPathSuccessful {
+                payment_hash: Some(hash),
+                path,
+                ..
+            } => {
+                self.path_done(hash, &path);
+                Ok(())
+            }
+            Event::PaymentForwarded {
+                prev_channel_id: Some(from),
+                next_channel_id: Some(to),
+                outbound_amount_forwarded_msat: Some(went_msat),
+                total_fee_earned_msat,
+                ..
+            } => {
+                let came_msat = went_msat.saturating_add(total_fee_earned_msat.unwrap_or(0));
+                self.closings.forwarded(from, came_msat, to, went_msat);
+                Ok(())
+            }
             Event::BumpTransaction(bump) => {
                 self.bumper.handle_event(&bump).await;
                 Ok(())
             }
-            // Paths of payments, probes, forwards and offers: nothing that the pool books.
+            // Failed paths of payments, probes and offers: nothing that the pool books.
             _ => Ok(()),
         }
     }
@@ -85,16 +104,18 @@ impl Inner {
             Event::PaymentClaimed {
                 payment_hash,
                 amount_msat,
+                htlcs,
                 ..
-            } => self.claimed(payment_hash, amount_msat).await,
+            } => self.claimed(payment_hash, amount_msat, &htlcs).await,
             Event::PaymentSent {
                 payment_hash,
                 payment_preimage,
+                amount_msat,
                 fee_paid_msat,
                 ..
             } => {
-                let fee_msat = fee_paid_msat.unwrap_or(0);
-                self.payment_sent(payment_hash.0, payment_preimage.0, fee_msat)
+                let paid = (amount_msat.unwrap_or(0), fee_paid_msat.unwrap_or(0));
+                self.payment_sent(payment_hash.0, payment_preimage.0, paid)
                     .await
             }
             Event::PaymentFailed {
@@ -143,7 +164,12 @@ impl Inner {
         }
     }
 
-    async fn claimed(&self, hash: LdkHash, amount_msat: u64) -> Result<(), Unheard> {
+    async fn claimed(
+        &self,
+        hash: LdkHash,
+        amount_msat: u64,
+        parts: &[ClaimedHTLC],
+    ) -> Result<(), Unheard> {
         let Some(record) = self.record_for_event(hash).await? else {
             return Ok(());
         };
@@ -154,13 +180,39 @@ impl Inner {
             amount_msat,
         })
         .await?;
+        if record.received {
+            return Ok(());
+        }
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|part| (part.channel_id, part.value_msat))
+            .collect();
         let received = InvoiceRecord {
             received: true,
             ..record
         };
-        self.put_invoice(&hash.0, &received);
+        let mut changes = self.closings.received(&parts);
+        changes.push(invoice_change(&hash.0, &received));
+        self.store.write(changes);
         self.release(&hash.0);
         Ok(())
+    }
+
+    /// A part of a payment of ours has arrived, by this path.
+    fn path_done(&self, hash: LdkHash, path: &Path) {
+        let Some(first) = path.hops.first() else {
+            return;
+        };
+        let msat = path.final_value_msat().saturating_add(path.fee_msat());
+        let name = first.short_channel_id;
+        let id = self.channels.list_channels().into_iter().find(|details| {
+            details.short_channel_id == Some(name) || details.outbound_scid_alias == Some(name)
+        });
+        if let Some(details) = id {
+            self.closings.name(&details);
+        }
+        let hops: Vec<u8> = path.hops.iter().flat_map(Writeable::encode).collect();
+        self.closings.sent(hash.0, &hops, name, msat);
     }
 
     /// What was sent back without being held needs no report.
@@ -198,6 +250,11 @@ impl Inner {
             } => {
                 let channel = ChannelNumber(user_channel_id);
                 self.note_id(&channel_id, channel);
+                let ours_sat = self.opened_sat(channel).map_err(|_| Unheard)?;
+                self.closings.funded(channel_id, funding_txo, ours_sat);
+                if let Ok(details) = self.details(channel) {
+                    self.closings.name(&details);
+                }
                 let handed_in = self.wallet.handed_in(funding_txo.txid);
                 handed_in.map_err(|_| Unheard)?;
                 let fee_sat = self.fee_of(channel).map_err(|_| Unheard)?;
@@ -214,6 +271,9 @@ impl Inner {
                 counterparty_node_id,
                 ..
             } => {
+                if let Ok(details) = self.details(ChannelNumber(user_channel_id)) {
+                    self.closings.name(&details);
+                }
                 self.tell(Observation::ChannelReady {
                     channel: ChannelNumber(user_channel_id),
                     peer: counterparty_node_id.serialize(),
@@ -255,44 +315,21 @@ impl Inner {
     }
 
     /// Money of a closed channel is ours. Outputs to the hot wallet's own scripts need no sweeping.
-    async fn spendable(
+    fn spendable(
         &self,
         outputs: Vec<SpendableOutputDescriptor>,
         channel_id: Option<ChannelId>,
     ) -> Result<(), Unheard> {
-        let channel = channel_id.and_then(|id| self.number_of(&id).ok().flatten());
-        let places: Vec<_> = outputs.iter().map(place_and_value).collect();
         self.sweeper
             .track_spendable_outputs(outputs, channel_id, true, None)
-            .map_err(|()| Unheard)?;
-        let Some(channel) = channel else {
-            return Ok(());
-        };
-        for (outpoint, value, in_wallet) in places {
-            // LDK names an output twice where the hot wallet has one script for closings and for sweeps.
-            let key = returned_key(&outpoint);
-            if readable(self.store.read(&key)).await?.is_some() {
-                continue;
-            }
-            let telling = self.tell(Observation::ChannelReturned {
-                channel,
-                output: output_of(outpoint),
-                value_sat: value.to_sat(),
-                in_wallet,
-            });
-            // What has to be done on chain for other channels does not wait longer for the listener.
-            tokio::time::timeout(LISTENER_PATIENCE, telling)
-                .await
-                .unwrap_or(Err(Unheard))?;
-            self.store.put(key, Vec::new());
-        }
-        Ok(())
+            .map_err(|()| Unheard)
     }
 
     async fn splice_event(&self, event: Event) -> Result<(), Unheard> {
         match event {
             Event::SplicePending {
                 user_channel_id,
+                channel_id,
                 new_funding_txo,
                 ..
             } => {
@@ -300,7 +337,7 @@ impl Inner {
                 let handed_in = self.wallet.handed_in(new_funding_txo.txid);
                 handed_in.map_err(|_| Unheard)?;
                 let fee_sat = self
-                    .book_splice(channel, new_funding_txo.txid)
+                    .book_splice(channel, channel_id, new_funding_txo)
                     .map_err(|_| Unheard)?;
                 self.tell(Observation::SplicePending {
                     channel,
@@ -317,7 +354,7 @@ impl Inner {
                 let channel = ChannelNumber(user_channel_id);
                 let back = self.wallet.give_back(&contributed_inputs);
                 back.map_err(|_| Unheard)?;
-                self.lock_splices().remove(&channel);
+                self.forget_asked(channel);
                 self.tell(Observation::SpliceFailed { channel }).await
             }
             Event::DiscardFunding {
@@ -390,12 +427,6 @@ impl Inner {
     }
 }
 
-/// Where it is noted that an output of a closed channel was told.
-fn returned_key(outpoint: &OutPoint) -> Vec<u8> {
-    let output = output_of(*outpoint);
-    [b"returned/", &output.txid[..], &output.index.to_be_bytes()].concat()
-}
-
 /// A store that cannot be read keeps the event waiting.
 async fn readable<T>(answer: Result<T, Fault>) -> Result<T, Unheard> {
     match answer {
@@ -404,21 +435,6 @@ async fn readable<T>(answer: Result<T, Fault>) -> Result<T, Unheard> {
             tracing::error!(target: "lightning", %fault, "a record cannot be read");
             tokio::time::sleep(REPEAT_PAUSE).await;
             Err(Unheard)
-        }
-    }
-}
-
-/// Where it is, how much, and whether that is in the hot wallet.
-fn place_and_value(descriptor: &SpendableOutputDescriptor) -> (OutPoint, Amount, bool) {
-    match descriptor {
-        SpendableOutputDescriptor::StaticOutput {
-            outpoint, output, ..
-        } => (*outpoint, output.value, true),
-        SpendableOutputDescriptor::DelayedPaymentOutput(delayed) => {
-            (delayed.outpoint, delayed.output.value, false)
-        }
-        SpendableOutputDescriptor::StaticPaymentOutput(payment) => {
-            (payment.outpoint, payment.output.value, false)
         }
     }
 }

@@ -232,7 +232,7 @@ impl super::node::Inner {
     }
 
     pub(crate) fn put_invoice(&self, hash: &PaymentHash, invoice: &InvoiceRecord) {
-        self.store.put(invoice_key(hash), record::write(invoice));
+        self.store.write([invoice_change(hash, invoice)]);
     }
 
     fn find_held(&self, hash: &PaymentHash) -> Result<Option<HeldRecord>, Fault> {
@@ -278,6 +278,14 @@ impl super::node::Inner {
     pub(crate) fn release(&self, hash: &PaymentHash) {
         self.store.write([(held_key(hash), None)]);
     }
+}
+
+/// A record as it is written, alone or with others.
+pub(crate) fn invoice_change(
+    hash: &PaymentHash,
+    invoice: &InvoiceRecord,
+) -> (Vec<u8>, Option<Vec<u8>>) {
+    (invoice_key(hash), Some(record::write(invoice)))
 }
 
 fn same_terms(

@@ -9,6 +9,8 @@
 pub mod bench;
 mod chain;
 mod channel;
+mod closings;
+mod course;
 mod cycle;
 mod events;
 mod invoice;
@@ -43,4 +45,4 @@ pub use observation::{
 pub use payment::{PaymentStanding, PaymentTerms};
 pub use recover::{Recovered, recover};
 pub use settings::{LightningSettings, PAYMENT_SLOTS_MAX};
-pub use wallet::HotWallet;
+pub use wallet::{Belonging, HotWallet};

@@ -1,6 +1,6 @@
 //! The node: its parts, and how they are started and stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::chain::{Broadcaster, FeeRates};
 use super::channel::FundingBatch;
+use super::closings::Closings;
 use super::cycle::Wake;
 use super::keys::Keys;
 use super::observation::{ChannelNumber, NodeId, Observations, Observed};
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) bitcoind: Arc<Bitcoind>,
     pub(crate) fee_rates: Arc<FeeRates>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) closings: Arc<Closings>,
     pub(crate) broadcaster: Arc<Broadcaster>,
     pub(crate) channels: Arc<Channels>,
     pub(crate) monitors: Arc<Monitors>,
@@ -84,8 +86,6 @@ pub(crate) struct Locks {
     /// Why we gave channels up, for the report of their end.
     reasons: Mutex<BTreeMap<ChannelNumber, String>>,
     wanted: Mutex<WantedPeers>,
-    /// Channels that we have asked a splice for.
-    splices: Mutex<BTreeSet<ChannelNumber>>,
 }
 
 impl LightningNode {
@@ -215,10 +215,6 @@ impl Inner {
 
     pub(crate) fn lock_reasons(&self) -> MutexGuard<'_, BTreeMap<ChannelNumber, String>> {
         lock(&self.locks.reasons)
-    }
-
-    pub(crate) fn lock_splices(&self) -> MutexGuard<'_, BTreeSet<ChannelNumber>> {
-        lock(&self.locks.splices)
     }
 
     pub(crate) fn lock_wanted(&self) -> MutexGuard<'_, WantedPeers> {

@@ -1,6 +1,6 @@
 //! What the node reports, each with an acknowledgement.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many observations may wait for the listener. LDK keeps the rest.
 pub(crate) const OBSERVATIONS_MAX: usize = 64;
@@ -113,17 +113,25 @@ pub enum Observation {
         /// Why, in words.
         reason: String,
     },
-    /// Money of a closed channel is on chain, under keys of ours alone. What of the channel's balance does not come back
-    /// so was paid to miners.
+    /// A transaction that brings a closed channel's money to the wallet lies deep in the chain: one that hurries the closing
+    /// along, claims a payment that was under way, or sweeps.
+    ClosingPaid {
+        /// The channel; of several, one.
+        channel: ChannelNumber,
+        /// The transaction's id, in the byte order of the chain.
+        txid: [u8; 32],
+        /// What it paid to miners, in sat.
+        fee_sat: u64,
+    },
+    /// All of a closed channel's money is in the wallet, and nothing more comes of it. Of what was told to be ours in it, by
+    /// its funding and by payments, this did not come, [`Self::ClosingPaid`] apart; or more came than that.
     ChannelReturned {
         /// The channel.
         channel: ChannelNumber,
-        /// Where it is now.
-        output: Output,
-        /// How much, in sat.
-        value_sat: u64,
-        /// Whether it is in the hot wallet; else it is swept there, less that transaction's fee.
-        in_wallet: bool,
+        /// What is missing, in msat: what the closing itself paid to miners, and outputs too small to be made.
+        cost_msat: u64,
+        /// What is too much, in msat: what the peer gave away, or forfeited.
+        gain_msat: u64,
     },
     /// Both ends agreed on a splice; its transaction is on its way to the chain.
     SplicePending {
@@ -191,12 +199,19 @@ impl Observed {
 
 /// All that is observed, in order.
 #[derive(Debug)]
-pub struct Observations(pub(crate) mpsc::Receiver<Observed>);
+pub struct Observations {
+    pub(crate) observed: mpsc::Receiver<Observed>,
+    pub(crate) ended: watch::Receiver<bool>,
+}
 
 impl Observations {
-    /// The next one; none once the node has stopped.
+    /// The next one; none once the node has stopped. What is not taken by then is told again after its next start.
     pub async fn next(&mut self) -> Option<Observed> {
-        self.0.recv().await
+        tokio::select! {
+            observed = self.observed.recv() => observed,
+            // Whoever listens may hold the node, and the node holds the other end.
+            _ = self.ended.wait_for(|has_ended| *has_ended) => None,
+        }
     }
 
     /// Acknowledges whatever comes, for as long as the node runs: for a node that nobody keeps books of.

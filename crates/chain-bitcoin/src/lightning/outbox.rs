@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::hashes::Hash;
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::{OutPoint, Transaction, Txid};
 use lightning::chain::transaction::TransactionData;
 use lightning::chain::{BestBlock, Listen};
 
@@ -74,6 +74,15 @@ impl Outbox {
         self.lock().values().cloned().collect()
     }
 
+    /// A transaction that is not in the chain yet.
+    pub(crate) fn find(&self, txid: &Txid) -> Option<Transaction> {
+        let waiting = self.lock();
+        waiting
+            .values()
+            .find(|transaction| transaction.compute_txid() == *txid)
+            .cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting
             .lock()
@@ -121,7 +130,7 @@ fn outbox_key(first: &OutPoint) -> Vec<u8> {
 mod tests {
     use bitcoin::absolute::LockTime;
     use bitcoin::transaction::Version;
-    use bitcoin::{ScriptBuf, Sequence, TxIn, Txid, Witness};
+    use bitcoin::{ScriptBuf, Sequence, TxIn, Witness};
     use lightning::chain::Listen;
 
     use super::*;

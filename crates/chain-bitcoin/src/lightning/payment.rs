@@ -130,6 +130,19 @@ pub(crate) fn sending_fault(failure: RetryableSendFailure) -> Fault {
     }
 }
 
+/// A standing as it is written, alone or with other records.
+fn payment_changes(
+    hash: &PaymentHash,
+    standing: PaymentStanding,
+) -> [(Vec<u8>, Option<Vec<u8>>); 2] {
+    let pending = (standing == PaymentStanding::Pending).then(Vec::new);
+    let value = (standing != PaymentStanding::Unknown).then(|| record::write(&standing));
+    [
+        (payment_key(hash), value),
+        ([PENDING, hash].concat(), pending),
+    ]
+}
+
 fn payment_key(hash: &PaymentHash) -> Vec<u8> {
     [PAYMENTS, hash].concat()
 }
@@ -173,12 +186,7 @@ impl Inner {
     }
 
     fn put_payment(&self, hash: &PaymentHash, standing: PaymentStanding) {
-        let pending = (standing == PaymentStanding::Pending).then(Vec::new);
-        let value = (standing != PaymentStanding::Unknown).then(|| record::write(&standing));
-        self.store.write([
-            (payment_key(hash), value),
-            ([PENDING, hash].concat(), pending),
-        ]);
+        self.store.write(payment_changes(hash, standing));
     }
 
     fn is_with_ldk(&self, hash: &PaymentHash) -> bool {
@@ -198,7 +206,7 @@ impl Inner {
         &self,
         hash: PaymentHash,
         preimage: [u8; 32],
-        fee_msat: u64,
+        (amount_msat, fee_msat): (u64, u64),
     ) -> Result<(), Unheard> {
         self.tell(Observation::Sent {
             hash,
@@ -207,7 +215,15 @@ impl Inner {
         })
         .await?;
         let _one_at_a_time = self.lock_payments();
-        self.put_payment(&hash, PaymentStanding::Sent { preimage, fee_msat });
+        let sent = PaymentStanding::Sent { preimage, fee_msat };
+        let mut changes = payment_changes(&hash, sent).to_vec();
+        // After a kill the event may come again.
+        if self.standing(&hash).map_err(|_| Unheard)? != sent {
+            let left = amount_msat.saturating_add(fee_msat);
+            let height = self.channels.current_best_block().height;
+            changes.push(self.closings.arrived(hash, left, height));
+        }
+        self.store.write(changes);
         Ok(())
     }
 

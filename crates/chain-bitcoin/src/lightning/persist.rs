@@ -11,6 +11,7 @@ use lightning::sign::InMemorySigner;
 use lightning::util::persist::MonitorName;
 use lightning::util::ser::Writeable;
 
+use super::closings::Closings;
 use super::store::Store;
 
 /// After so many updates a monitor is written whole, so that a restart has few to apply: they cost a restart about as
@@ -25,6 +26,7 @@ const ARCHIVE: &[u8] = b"archive/";
 /// until the writer has synced it, together with the channel manager that made it.
 pub(crate) struct Persister {
     store: Arc<Store>,
+    closings: Arc<Closings>,
     progress: Mutex<Progress>,
 }
 
@@ -38,9 +40,14 @@ struct Progress {
 
 impl Persister {
     /// Goes on from the updates that the store holds.
-    pub(crate) fn new(store: Arc<Store>, updates: BTreeMap<String, Vec<u64>>) -> Self {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        closings: Arc<Closings>,
+        updates: BTreeMap<String, Vec<u64>>,
+    ) -> Self {
         Self {
             store,
+            closings,
             progress: Mutex::new(Progress {
                 updates,
                 queued: Vec::new(),
@@ -94,6 +101,8 @@ impl Persist<InMemorySigner> for Persister {
         monitor_name: MonitorName,
         monitor: &ChannelMonitor<InMemorySigner>,
     ) -> ChannelMonitorUpdateStatus {
+        let funding = monitor.get_funding_txo().into_bitcoin_outpoint();
+        self.closings.watch(monitor.channel_id(), funding);
         self.write_whole(monitor_name.to_string(), monitor);
         self.note(monitor.channel_id(), monitor.get_latest_update_id())
     }

@@ -27,6 +27,7 @@ use lightning_block_sync::poll::ValidatedBlockHeader;
 use tokio::sync::{mpsc, watch};
 
 use super::chain::{Broadcaster, FeeRates};
+use super::closings::Closings;
 use super::cycle::{self, MANAGER, Wake};
 use super::keys::Keys;
 use super::node::{Inner, Locks};
@@ -59,6 +60,7 @@ struct Ground {
     keys: Arc<Keys>,
     fee_rates: Arc<FeeRates>,
     outbox: Arc<Outbox>,
+    closings: Arc<Closings>,
     broadcaster: Arc<Broadcaster>,
     log: Arc<Log>,
     wallet: Arc<dyn HotWallet>,
@@ -87,6 +89,7 @@ pub(crate) async fn start(
         .map_err(block_fault)?;
     let (channels, channels_block) = ground.channels(&settings, &monitors, &tip)?;
     let (sweeper, sweeper_block) = ground.sweeper(&tip)?;
+    ground.follow_channels(&monitors, &channels);
     let places = ground.put_in_place(monitors, &channels)?;
     let mut cache = UnboundedCache::new();
     let tip = ground
@@ -100,6 +103,7 @@ pub(crate) async fn start(
                     channels_block,
                     &*ground.outbox as &(dyn Listen + Send + Sync),
                 ),
+                (channels_block, &*ground.closings),
                 (channels_block, &*channels),
                 (sweeper_block, &*sweeper),
             ],
@@ -206,11 +210,17 @@ impl Ground {
         let outbox = Arc::new(Outbox::load(Arc::clone(&store))?);
         let broadcaster = Broadcaster::start(Arc::clone(bitcoind), Arc::clone(&outbox));
         let broadcaster = Arc::new(broadcaster);
+        let closings = Closings::load(Arc::clone(&store), Arc::clone(&wallet))?;
+        let closings = Arc::new(closings);
         let keys = Arc::new(Keys::new(&settings.seed, Arc::clone(&wallet)));
         check_identity(&store, &keys)?;
         let graph = Arc::new(read_graph(settings, &store, &log)?);
         let scorer = Arc::new(RwLock::new(read_scorer(&store, &graph, &log)?));
-        let persister = Arc::new(Persister::new(Arc::clone(&store), updates.clone()));
+        let persister = Arc::new(Persister::new(
+            Arc::clone(&store),
+            Arc::clone(&closings),
+            updates.clone(),
+        ));
         let monitors = Arc::new(Monitors::new(
             None,
             Arc::clone(&broadcaster),
@@ -225,6 +235,7 @@ impl Ground {
             keys,
             fee_rates,
             outbox,
+            closings,
             broadcaster,
             log,
             wallet,
@@ -312,6 +323,22 @@ impl Ground {
         Ok((Arc::new(channels), block))
     }
 
+    /// All channels that have a monitor are followed to their end, and those that are open under the names that they have
+    /// now.
+    fn follow_channels(&self, monitors: &[(BlockHash, Monitor)], channels: &Channels) {
+        let ids = monitors.iter().map(|(_, monitor)| monitor.channel_id().0);
+        self.closings.forget_all_but(&ids.collect());
+        for details in channels.list_channels() {
+            let Some(funding) = details.funding_txo else {
+                continue;
+            };
+            let (id, funding) = (details.channel_id, funding.into_bitcoin_outpoint());
+            let balance = super::channel::balance_msat(&details);
+            self.closings.adopt(id, funding, balance);
+            self.closings.name(&details);
+        }
+    }
+
     /// A funding that was signed before a kill is of a channel that LDK has, or was never seen by anybody.
     fn put_fundings_right(&self, channels: &Channels) -> Result<(), Fault> {
         let known: Vec<_> = channels
@@ -395,7 +422,7 @@ impl Ground {
         bitcoind: &Bitcoind,
         cache: &mut UnboundedCache,
         monitors: Vec<(BlockHash, ChannelId)>,
-        others: [(BlockHash, &'a (dyn Listen + Send + Sync)); 3],
+        others: [(BlockHash, &'a (dyn Listen + Send + Sync)); 4],
     ) -> Result<ValidatedBlockHeader, Fault> {
         let monitors: Vec<_> = monitors
             .into_iter()
@@ -455,7 +482,8 @@ impl Ground {
             Arc::clone(&self.keys),
             Arc::clone(&self.log),
         );
-        let (sender, receiver) = mpsc::channel(OBSERVATIONS_MAX);
+        let (sender, observed) = mpsc::channel(OBSERVATIONS_MAX);
+        let (ended, has_ended) = watch::channel(false);
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             runtime: tokio::runtime::Handle::current(),
@@ -471,6 +499,7 @@ impl Ground {
             bitcoind,
             fee_rates: self.fee_rates,
             outbox: self.outbox,
+            closings: self.closings,
             broadcaster: self.broadcaster,
             channels,
             monitors: self.monitors,
@@ -485,10 +514,14 @@ impl Ground {
             wake,
             channel_events: tokio::sync::Notify::new(),
             monitor_events: tokio::sync::Notify::new(),
-            ended: watch::channel(false).0,
+            ended,
             locks: Locks::default(),
         });
-        (inner, Observations(receiver))
+        let observations = Observations {
+            observed,
+            ended: has_ended,
+        };
+        (inner, observations)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitcoin::Block;
@@ -22,6 +23,8 @@ use crate::Fault;
 
 /// How often a change of what can be sent and received is looked for.
 const CAPACITY_PERIOD: Duration = Duration::from_millis(250);
+/// Before closings that are about to be told are looked at again.
+const CLOSINGS_PAUSE: Duration = Duration::from_millis(50);
 const PEERS_PERIOD: Duration = Duration::from_secs(10);
 const CHANNELS_PERIOD: Duration = Duration::from_secs(60);
 const REBROADCAST_PERIOD: Duration = Duration::from_secs(30);
@@ -89,8 +92,23 @@ fn every(inner: &Arc<Inner>, period: Duration, action: fn(&Inner)) {
 
 async fn channel_events(inner: Arc<Inner>) {
     loop {
-        let handle = |event| events::handle(Arc::clone(&inner), event);
+        let is_behind = Arc::new(AtomicBool::new(false));
+        let handle = |event| {
+            let (inner, is_behind) = (Arc::clone(&inner), Arc::clone(&is_behind));
+            async move {
+                let handled = events::handle(inner, event).await;
+                is_behind.fetch_or(handled.is_err(), Ordering::SeqCst);
+                handled
+            }
+        };
         inner.channels.process_pending_events_async(handle).await;
+        let is_behind = is_behind.load(Ordering::SeqCst);
+        if !is_behind && inner.tell_closings().await {
+            // What it waits for is the monitors' events: they are handled by another task.
+            inner.monitor_events.notify_one();
+            tokio::time::sleep(CLOSINGS_PAUSE).await;
+            continue;
+        }
         inner.channel_events.notified().await;
     }
 }
@@ -100,6 +118,7 @@ async fn monitor_events(inner: Arc<Inner>) {
     loop {
         let handle = |event| events::handle(Arc::clone(&inner), event);
         inner.monitors.process_pending_events_async(handle).await;
+        inner.closings.round();
         inner.monitor_events.notified().await;
     }
 }
@@ -110,6 +129,9 @@ struct Followers(Arc<Inner>);
 impl Listen for Followers {
     fn filtered_block_connected(&self, header: &Header, data: &TransactionData, height: u32) {
         self.0.outbox.filtered_block_connected(header, data, height);
+        self.0
+            .closings
+            .filtered_block_connected(header, data, height);
         self.0
             .monitors
             .filtered_block_connected(header, data, height);
@@ -123,6 +145,7 @@ impl Listen for Followers {
 
     fn block_connected(&self, block: &Block, height: u32) {
         self.0.outbox.block_connected(block, height);
+        self.0.closings.block_connected(block, height);
         self.0.monitors.block_connected(block, height);
         self.0.channels.block_connected(block, height);
         self.0.sweeper.block_connected(block, height);
@@ -130,6 +153,7 @@ impl Listen for Followers {
 
     fn blocks_disconnected(&self, fork_point: BestBlock) {
         self.0.outbox.blocks_disconnected(fork_point);
+        self.0.closings.blocks_disconnected(fork_point);
         self.0.monitors.blocks_disconnected(fork_point);
         self.0.channels.blocks_disconnected(fork_point);
         self.0.sweeper.blocks_disconnected(fork_point);

@@ -1,10 +1,21 @@
 //! What the node asks of the hot wallet.
 
-use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, TxOut, Txid};
 use lightning::events::bump_transaction::WalletSource;
 use lightning::ln::funding::FundingTxInput;
 
 use crate::Fault;
+
+/// Whose a script is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Belonging {
+    /// The wallet's, made for channels or for change: what a closed channel pays there is told of as the channel's.
+    Channels,
+    /// The wallet's, made for what it tells of by itself.
+    Others,
+    /// Not the wallet's.
+    Nobody,
+}
 
 /// Coins on chain, under keys of this process: they fund channels, and closed channels pay into them.
 ///
@@ -68,6 +79,9 @@ pub trait HotWallet: WalletSource + Send + Sync {
     /// When that cannot be remembered.
     fn give_back(&self, inputs: &[OutPoint]) -> Result<(), Fault>;
 
-    /// What of the wallet's coins a transaction spends, in sat.
+    /// Whose a script is, and who tells of what is paid there.
+    fn belonging(&self, script: &Script) -> Belonging;
+
+    /// What of the wallet's coins a transaction spends, in sat, of those that it has spent before as well.
     fn spent_sat(&self, transaction: &Transaction) -> u64;
 }

@@ -45,6 +45,17 @@ pub struct ReserveSpend {
     pub payments: Vec<Payment>,
 }
 
+/// An output that was paid into the reserve.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Which.
+    pub outpoint: OutPoint,
+    /// How much.
+    pub amount: Amount,
+    /// What made it.
+    pub transaction: Arc<Transaction>,
+}
+
 /// What of a reserve is final.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Buried {
@@ -52,6 +63,8 @@ pub struct Buried {
     pub coins: Vec<ReserveCoin>,
     /// Transactions that spend it, whoever made them.
     pub spends: Vec<ReserveSpend>,
+    /// What was paid into it by transactions that do not spend it, spent since or not.
+    pub received: Vec<Received>,
     /// The height of the chain.
     pub tip_height: u32,
 }
@@ -161,9 +174,11 @@ impl Reserve {
                 || watch.is_left_over(coin)
         });
         spends.retain(|spend| is_deep(spend.spent, spend.height));
+        let received = watch.received(is_deep);
         Buried {
             coins,
             spends,
+            received,
             tip_height,
         }
     }
@@ -306,6 +321,23 @@ impl Watch {
         })
     }
 
+    fn received(&self, is_deep: impl Fn(Amount, u32) -> bool) -> Vec<Received> {
+        let outputs = self.wallet.list_output().filter_map(|output| {
+            let ChainPosition::Confirmed { anchor, .. } = output.chain_position else {
+                return None;
+            };
+            let made_by = self.wallet.get_tx(output.outpoint.txid)?.tx_node.tx;
+            let (spent, _) = self.wallet.sent_and_received(&made_by);
+            let is_deep = is_deep(output.txout.value, anchor.block_id.height);
+            (spent == Amount::ZERO && is_deep).then_some(Received {
+                outpoint: output.outpoint,
+                amount: output.txout.value,
+                transaction: made_by,
+            })
+        });
+        outputs.collect()
+    }
+
     fn spends(&self) -> Vec<ReserveSpend> {
         let wallet = &self.wallet;
         let in_blocks = wallet.transactions().filter_map(|found| {
@@ -409,6 +441,7 @@ mod tests {
             let buried = Buried {
                 coins: Vec::new(),
                 spends: spends.clone(),
+                received: Vec::new(),
                 tip_height: 9,
             };
             assert_eq!(buried.overtook(&two), expected, "{spends:?}");

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use bdk_wallet::SignOptions;
 use bitcoin::psbt::Input;
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
+use bitcoin::{
+    Amount, FeeRate, OutPoint, Psbt, Script, ScriptBuf, Transaction, TxOut, Txid, Weight,
+};
 use forebay_quantity::EffectId;
 use lightning::ln::funding::FundingTxInput;
 
@@ -13,7 +15,7 @@ use super::payment::{Kind, Payment, PaymentRecord, Version};
 use super::spend::{bad_payment, keep, unix_time_s};
 use super::{Purpose, Wallet};
 use crate::Fault;
-use crate::lightning::HotWallet;
+use crate::lightning::{Belonging, HotWallet};
 
 /// Ids of transactions for channels have this bit, so that none is ever an effect's, which are counted from the bottom.
 const CHANNELS_BIT: u64 = 1 << 63;
@@ -167,6 +169,16 @@ impl HotWallet for Wallet {
             found
         };
         signed.into_iter().try_for_each(|id| self.abandon(id))
+    }
+
+    fn belonging(&self, script: &Script) -> Belonging {
+        match self.book().purpose(script) {
+            Some(Purpose::ChannelFunding | Purpose::Change) => Belonging::Channels,
+            Some(Purpose::Deposit(_) | Purpose::ReserveRenewal | Purpose::FromReserve) => {
+                Belonging::Others
+            }
+            None => Belonging::Nobody,
+        }
     }
 
     fn spent_sat(&self, transaction: &Transaction) -> u64 {

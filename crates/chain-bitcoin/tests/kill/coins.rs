@@ -1,6 +1,7 @@
 //! The simplest hot wallet: one key, whose outputs are looked for in each block.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use bitcoin::key::CompressedPublicKey;
 use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::{
-    Address, Amount, KnownHrp, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid,
-    Witness, absolute, ecdsa, transaction,
+    Address, Amount, KnownHrp, OutPoint, Psbt, Script, ScriptBuf, Sequence, Transaction, TxIn,
+    TxOut, Txid, Witness, absolute, ecdsa, transaction,
 };
 use forebay_chain_bitcoin::Fault;
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
-use forebay_chain_bitcoin::lightning::HotWallet;
+use forebay_chain_bitcoin::lightning::{Belonging, HotWallet};
 use lightning::events::bump_transaction::{Utxo, WalletSource};
 use lightning::ln::funding::FundingTxInput;
 use lightning::util::async_poll::AsyncResult;
@@ -26,6 +27,12 @@ const FEE_SAT: u64 = 2_000;
 pub(crate) struct TestCoins {
     key: SecretKey,
     coins: Mutex<BTreeMap<OutPoint, Coin>>,
+    /// What each coin is or was worth, in sat.
+    worth: Mutex<BTreeMap<OutPoint, u64>>,
+    /// The last block that it looked at.
+    height: AtomicU32,
+    /// Whether it cannot remember what was handed in: as if its process were killed at that moment.
+    forgets: AtomicBool,
     /// What each transaction that was signed here spends.
     signed: Mutex<BTreeMap<Txid, Vec<OutPoint>>>,
 }
@@ -41,6 +48,9 @@ impl TestCoins {
         let wallet = Arc::new(Self {
             key: SecretKey::from_slice(&key).expect("it is below the order of the group"),
             coins: Mutex::default(),
+            worth: Mutex::default(),
+            height: AtomicU32::new(0),
+            forgets: AtomicBool::new(false),
             signed: Mutex::default(),
         });
         let weak = Arc::downgrade(&wallet);
@@ -52,6 +62,7 @@ impl TestCoins {
                         break;
                     };
                     block.txdata.iter().for_each(|t| wallet.see(t));
+                    wallet.height.store(height, Ordering::SeqCst);
                     height += 1;
                 }
                 drop(wallet);
@@ -59,6 +70,18 @@ impl TestCoins {
             }
         });
         wallet
+    }
+
+    /// From now on nothing that is handed in is remembered.
+    #[allow(dead_code, reason = "the program that is killed needs it not")]
+    pub(crate) fn forget(&self) {
+        self.forgets.store(true, Ordering::SeqCst);
+    }
+
+    /// The last block that it looked at.
+    #[allow(dead_code, reason = "the program that is killed needs it not")]
+    pub(crate) fn height(&self) -> u32 {
+        self.height.load(Ordering::SeqCst)
     }
 
     /// Where it is paid.
@@ -83,7 +106,10 @@ impl TestCoins {
                     parent: transaction.clone(),
                     set_aside: false,
                 };
-                coins.insert(OutPoint { txid, vout }, coin);
+                let place = OutPoint { txid, vout };
+                coins.insert(place, coin);
+                let mut worth = self.worth.lock().expect("nothing panics under this lock");
+                worth.insert(place, output.value.to_sat());
             }
         }
     }
@@ -171,7 +197,10 @@ impl HotWallet for TestCoins {
     }
 
     fn handed_in(&self, _txid: Txid) -> Result<(), Fault> {
-        Ok(())
+        match self.forgets.load(Ordering::SeqCst) {
+            true => Err(Fault::Stopped),
+            false => Ok(()),
+        }
     }
 
     fn give_up(&self, txid: Txid) -> Result<(), Fault> {
@@ -201,11 +230,16 @@ impl HotWallet for TestCoins {
     }
 
     fn spent_sat(&self, transaction: &Transaction) -> u64 {
-        let coins = self.lock();
+        let worth = self.worth.lock().expect("nothing panics under this lock");
         let places = transaction.input.iter().map(|input| input.previous_output);
-        places
-            .filter_map(|place| Some(coins.get(&place)?.output(&place).value.to_sat()))
-            .sum()
+        places.filter_map(|place| worth.get(&place)).sum()
+    }
+
+    fn belonging(&self, script: &Script) -> Belonging {
+        match *script == *self.address().script_pubkey() {
+            true => Belonging::Channels,
+            false => Belonging::Nobody,
+        }
     }
 
     fn sign_splice(&self, transaction: Transaction, _shared: TxOut) -> Result<Transaction, Fault> {

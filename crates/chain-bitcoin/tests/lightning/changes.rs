@@ -1,6 +1,6 @@
-//! What the suite does not say of channels: what they cost, where their money is, and those that peers open.
+//! What the suite does not say of channels: what they cost, and those that peers open.
 
-use forebay_chain_bitcoin::lightning::{ChannelNumber, Closing, Observation, Opening};
+use forebay_chain_bitcoin::lightning::{ChannelNumber, Observation, Opening};
 
 use crate::world::{World, until};
 
@@ -46,22 +46,6 @@ fn what_a_channel_has_cost_is_its_opening_and_its_splices() {
     let after = fee_sat + spliced(2);
     until("it is smaller", || standing().value_sat < 600_000);
     assert_eq!(standing().fee_sat, after);
-}
-
-#[test]
-fn what_comes_back_of_a_channel_is_in_the_hot_wallet_or_is_swept_there() {
-    let world = World::new();
-    let (ours, theirs) = (world.ours("ours"), world.theirs("theirs"));
-    for (closing, expected) in [(Closing::Cooperative, true), (Closing::Unilateral, false)] {
-        let channel = world.channel(&ours, &theirs, 500_000);
-        ours.close(channel, closing).expect("it is open");
-        let is_back = |o: &Observation| matches!(o, Observation::ChannelReturned { in_wallet, .. } if *in_wallet == expected);
-        until("the money is back", || {
-            world.mine(24);
-            std::thread::sleep(std::time::Duration::from_millis(300));
-            ours.told().iter().any(is_back)
-        });
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod changes;
 mod cheats;
+mod closings;
 #[path = "../kill/coins.rs"]
 mod coins;
 mod electrum;

@@ -603,14 +603,27 @@ fn observation(told: &ours::Observation) -> Option<Observation> {
             channel: channel(number),
             balance_msat: funding.and(balance_msat),
         },
-        Told::ChannelReturned {
+        Told::ClosingPaid {
             channel: number,
-            value_sat,
+            fee_sat,
             ..
         } => Observation::Back {
             channel: channel(number),
-            value_sat,
+            cost_msat: fee_sat * 1_000,
+            is_all: false,
         },
+        Told::ChannelReturned {
+            channel: number,
+            cost_msat,
+            gain_msat,
+        } => {
+            assert_eq!(gain_msat, 0, "nobody gives anything away");
+            Observation::Back {
+                channel: channel(number),
+                cost_msat,
+                is_all: true,
+            }
+        }
         Told::SplicePending {
             channel: number,
             fee_sat,

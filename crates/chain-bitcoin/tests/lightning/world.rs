@@ -234,6 +234,9 @@ fn start_node(
         let _on = world.runtime.enter();
         TestCoins::start(seed_of(name), Arc::clone(&bitcoind))
     };
+    // As a wallet that outlives its process, it knows its coins from the start.
+    let height = world.height();
+    until("the wallet knows its coins", || wallet.height() >= height);
     let started = LightningNode::start(settings, bitcoind, wallet.clone());
     let (node, observations) = world
         .runtime

@@ -127,7 +127,7 @@ fn say(state: &State, alarm: CoreAlarm) -> Alarm {
             "above-cap",
             code(id),
             format!(
-                "the operator's key alone holds {} {}, more than hot_max_sat: what the wallet can spend is swept to the reserve by itself; close channels if it is in those",
+                "the operator's key alone holds {} {}, more than hot_max_sat: what the wallet can spend is swept to the reserve by itself, and what channels hold beyond their peers' wants is spliced out; lower allotments or close channels if it stays so",
                 whole(hot, state.asset(id).map_or(0, |asset| asset.definition.scale)),
                 code(id)
             ),

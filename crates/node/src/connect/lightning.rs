@@ -26,7 +26,7 @@ use super::ConnectFault;
 use super::config::{Config, LightningConfig};
 use super::core::{Command, LightningCommand, LightningEffect};
 use super::shell::{Input, Inputs};
-use crate::lightning::BitcoinConfig;
+use crate::lightning::{BitcoinConfig, head};
 
 /// Other ways are looked for this long when one fails.
 const PAYMENT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,7 +110,9 @@ pub(super) async fn start(
     let wallet = WalletSettings::new(folder.join("wallet.redb"));
     let wallet = Wallet::open(wallet, &seed, Arc::clone(&bitcoind)).await?;
     let wallet = Arc::new(wallet);
+    let head = head::path(&config.data_directory);
     let settings = LightningSettings {
+        generation_min: head::read(&head)?,
         listen: bitcoin.lightning_listen,
         alias: bitcoin.alias.clone(),
         confirmations: bitcoin.confirmations,
@@ -128,7 +130,11 @@ pub(super) async fn start(
         address: Mutex::new(address),
         inputs,
     });
+    let node = Arc::downgrade(&lightning);
     let tasks = vec![
+        tokio::spawn(head::keep(head, move || {
+            node.upgrade().map(|lightning| lightning.node.generation())
+        })),
         tokio::spawn(observe(Arc::clone(&lightning), observations)),
         tokio::spawn(Arc::clone(&lightning).follow_wallet()),
         tokio::spawn(Arc::clone(&lightning).reach(host.to_owned())),
@@ -339,6 +345,7 @@ impl Lightning {
             Observation::Capacity { .. }
             | Observation::Returned { .. }
             | Observation::ChannelReady { .. }
+            | Observation::ClosingPaid { .. }
             | Observation::ChannelReturned { .. }
             | Observation::SplicePending { .. }
             | Observation::SpliceFailed { .. } => return None,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use forebay_channel::{PacketName, knows_voucher};
 use forebay_journal::{Fault, Head, Journal};
-use forebay_pool::{Command, Prepare, Rejection, Sequencer};
+use forebay_pool::{Command, LightningCommand, Prepare, Rejection, Sequencer};
 use forebay_quantity::{Amount, ChannelSerial, PeerId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::{error, info, warn};
@@ -126,7 +126,8 @@ pub(crate) fn start(parts: CoreParts) -> std::io::Result<JoinHandle<Ending>> {
         mode: Mode::Serving,
         post,
         routes: Routes::new(routes_secret),
-        own: Vec::new(),
+        // What channels carried is not known any more, and nothing is decided by it.
+        own: vec![Command::Lightning(LightningCommand::Started)],
         replies: Vec::new(),
         queries: Vec::new(),
         directory_changed: true,

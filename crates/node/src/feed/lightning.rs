@@ -118,8 +118,22 @@ impl Names {
             LightningEvent::ChannelReturned { channel, cost, .. } => (
                 "channel-returned",
                 format!(
-                    "what was ours in its channel {channel} is back; miners were paid {}",
+                    "what was ours in its channel {channel} is back; the closing cost {}",
                     amount(cost)
+                ),
+            ),
+            LightningEvent::ClosingPaid { channel, fee, .. } => (
+                "closing-paid",
+                format!(
+                    "a transaction that brings the money of its channel {channel} back paid {} to miners",
+                    amount(fee)
+                ),
+            ),
+            LightningEvent::ChannelGained { channel, gain, .. } => (
+                "channel-gained",
+                format!(
+                    "its channel {channel} brought {} more than was ours",
+                    amount(gain)
                 ),
             ),
             LightningEvent::Woken { .. } => (

@@ -20,6 +20,13 @@ pub(super) fn reserve(happened: &ReserveEvent) -> Said {
             );
             of_pool("reserve-found", text)
         }
+        ReserveEvent::Given { outpoint, amount } => {
+            let text = format!(
+                "somebody paid {amount} msat into the reserve, by output {} of {}",
+                outpoint.index, outpoint.txid
+            );
+            of_pool("reserve-given", text)
+        }
         ReserveEvent::Lost { txid, amount } => {
             let text = format!("the reserve paid {amount} msat to strangers, by {txid}");
             of_pool("reserve-lost", text)

@@ -148,6 +148,10 @@ impl Names {
                 )
             }
             Event::Lightning(happened) => self.lightning(happened),
+            Event::LightningStored { generation } => {
+                let text = format!("the Lightning store was written {generation} times by now");
+                of_pool("lightning-stored", text)
+            }
             Event::LiquiditySet(policy) => {
                 let days = policy.cover_days;
                 let text = format!("Lightning channels cover the flow of {days} days from now on");

@@ -1,15 +1,22 @@
-//! How often the Lightning store was written, remembered beside it, so that an old copy of it alone is refused. An old copy of
-//! the whole data directory is what the journal's witnesses are for.
+//! How often the Lightning store was written, remembered so that an old copy of it is refused: each second in a file beside it,
+//! and now and then in a pool's journal, whose signed head its witnesses know.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::warn;
 
-/// What was written since is not noticed when it is lost.
+use super::Lightning;
+
+/// What was written since is not noticed when it is lost with the file.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often the journal is told: an event a minute is little beside what a pool that settles writes, and a pool that does not
+/// has nothing new to say.
+const JOURNAL_EVERY: Duration = Duration::from_secs(60);
 
 /// The file in a data directory.
 pub(crate) fn path(data: &Path) -> PathBuf {
@@ -42,6 +49,17 @@ pub(crate) async fn keep(path: PathBuf, generation: impl Fn() -> Option<u64>) {
             }
         }
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Has it journalled from now on, until the pool stops.
+pub(super) async fn journal(lightning: Arc<Lightning>, mut stop: watch::Receiver<bool>) {
+    loop {
+        lightning.tell_stored().await;
+        tokio::select! {
+            () = tokio::time::sleep(JOURNAL_EVERY) => {}
+            _ = stop.changed() => return,
+        }
     }
 }
 

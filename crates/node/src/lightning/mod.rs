@@ -89,6 +89,13 @@ impl Lightning {
         self.network
     }
 
+    /// Has it journalled how often the node's store was written.
+    pub(crate) async fn tell_stored(&self) {
+        let generation = self.node.generation();
+        // A core that has stopped keeps what it was told last.
+        self.tell(LightningCommand::Stored { generation }).await;
+    }
+
     /// The last block that the Lightning node knows.
     pub(crate) fn height(&self) -> u32 {
         self.node.height()
@@ -315,6 +322,7 @@ pub(crate) fn spawn(
     tokio::spawn(head::keep(head, move || {
         node.upgrade().map(|lightning| lightning.node.generation())
     }));
+    tokio::spawn(head::journal(Arc::clone(&lightning), stop.clone()));
     tokio::spawn(follow_wallet(Arc::clone(&lightning), stop));
     tokio::spawn(run_errands(lightning, errands));
 }

@@ -99,12 +99,27 @@ impl Lightning {
                     }
                 }
             }
+            Observation::ClosingPaid {
+                channel,
+                txid,
+                fee_sat,
+            } => {
+                self.tell(LightningCommand::ClosingPaid {
+                    channel: LightningChannelId(channel.0),
+                    txid: Hash32(*txid),
+                    fee: millisatoshi(*fee_sat),
+                })
+                .await
+            }
             Observation::ChannelReturned {
-                channel, value_sat, ..
+                channel,
+                cost_msat,
+                gain_msat,
             } => {
                 self.tell(LightningCommand::ChannelReturned {
                     channel: LightningChannelId(channel.0),
-                    value: millisatoshi(*value_sat),
+                    cost: Amount::from(*cost_msat),
+                    gain: Amount::from(*gain_msat),
                 })
                 .await
             }

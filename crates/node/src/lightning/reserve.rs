@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use forebay_chain_bitcoin::bitcoind::{Bitcoind, FeeTarget};
+use forebay_chain_bitcoin::lightning::HotWallet;
 use forebay_chain_bitcoin::reserve::{
-    Buried, Leaf, RenewalRule, Reserve, ReserveCoin, ReserveKey, ReservePolicy, ReserveSpend,
-    Review, combine, finish, review, sign,
+    Buried, Leaf, Received, RenewalRule, Reserve, ReserveCoin, ReserveKey, ReservePolicy,
+    ReserveSpend, Review, combine, finish, review, sign,
 };
 use forebay_chain_bitcoin::wallet::{ConfirmationPolicy, Payment, Purpose, Seed};
 use forebay_chain_bitcoin::{Fault, NetworkKind, Psbt, bytes_of};
 use forebay_chain_evm::Key;
-use forebay_pool::{Command, ReserveCommand, ReserveRules, Whereabouts};
+use forebay_pool::{Command, Outpoint, ReserveCommand, ReserveRules, Whereabouts};
 use forebay_quantity::{Amount, EffectId, Hash32};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
@@ -37,6 +38,8 @@ pub(crate) struct Guarded {
     folder: PathBuf,
     /// Spends that the core has heard of in this life of the process.
     told: Mutex<BTreeSet<[u8; 32]>>,
+    /// Likewise outputs that came in.
+    outputs_told: Mutex<BTreeSet<Outpoint>>,
     confirmations: ConfirmationPolicy,
 }
 
@@ -77,6 +80,7 @@ impl Guarded {
             rules,
             folder,
             told: Mutex::new(BTreeSet::new()),
+            outputs_told: Mutex::new(BTreeSet::new()),
             confirmations: ConfirmationPolicy::default(),
         })
     }
@@ -188,6 +192,22 @@ impl Guarded {
         !told.contains(&txid)
     }
 
+    fn is_new_output(&self, outpoint: Outpoint) -> bool {
+        let told = self
+            .outputs_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        !told.contains(&outpoint)
+    }
+
+    fn output_was_told(&self, outpoint: Outpoint) {
+        let mut told = self
+            .outputs_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        told.insert(outpoint);
+    }
+
     fn was_told(&self, txid: [u8; 32]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.insert(txid);
@@ -208,6 +228,9 @@ impl Lightning {
         if self.asset_is_listed().await {
             for told in [rules, found] {
                 self.tell_core(Command::Reserve(told)).await;
+            }
+            for received in &buried.received {
+                self.tell_received(guarded, received).await;
             }
             for spend in &buried.spends {
                 self.tell_spend(guarded, spend).await?;
@@ -242,6 +265,25 @@ impl Lightning {
             wanted: self.wanted(),
             reserve: millisatoshi(sum(&buried.coins)),
             oldest_days: buried.tip_height.saturating_sub(oldest) / BLOCKS_PER_DAY,
+        }
+    }
+
+    /// What came into the reserve from elsewhere than the hot wallet.
+    async fn tell_received(&self, guarded: &Guarded, received: &Received) {
+        let outpoint = Outpoint {
+            txid: Hash32(bytes_of(received.outpoint.txid)),
+            index: received.outpoint.vout,
+        };
+        if !guarded.is_new_output(outpoint) {
+            return;
+        }
+        let is_strangers = self.wallet.spent_sat(&received.transaction) == 0;
+        let told = ReserveCommand::Given {
+            outpoint,
+            amount: millisatoshi(received.amount.to_sat()),
+        };
+        if !is_strangers || self.tell_core(Command::Reserve(told)).await {
+            guarded.output_was_told(outpoint);
         }
     }
 

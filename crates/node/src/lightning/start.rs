@@ -28,6 +28,21 @@ pub enum LightningFault {
     /// bitcoind, the wallet or the node.
     #[error(transparent)]
     Bitcoin(#[from] Fault),
+    /// The node's store is an old copy, or is lost.
+    #[error(
+        "the Lightning store is an old copy, or is lost: it was written {found} times, and this pool knows that it was written \
+         {known} times. Put the newest back: a channel that goes on from an old copy falls to its peer. Where there is none, \
+         move bitcoin/lightning.redb in {} away, and `forebay bitcoin recover` has the peers close the channels",
+        data.display()
+    )]
+    OldStore {
+        /// By the store.
+        found: u64,
+        /// By the journal, or by the file beside the store.
+        known: u64,
+        /// The data directory.
+        data: std::path::PathBuf,
+    },
     /// There is no section `[bitcoin]`.
     #[error("no [bitcoin] is configured")]
     NoBitcoin,
@@ -109,10 +124,18 @@ pub(crate) async fn start(
     };
     let head = head::path(&config.data_directory);
     let settings = LightningSettings {
-        generation_min: head::read(&head)?,
+        generation_min: head::read(&head)?.max(state.lightning_stored()),
         ..settings(bitcoin, folder, network, key)
     };
-    let (node, observations) = LightningNode::start(settings, bitcoind, wallet.clone()).await?;
+    let started = LightningNode::start(settings, bitcoind, wallet.clone()).await;
+    let (node, observations) = started.map_err(|fault| match fault {
+        Fault::OldStore { found, known } => LightningFault::OldStore {
+            found,
+            known,
+            data: config.data_directory.clone(),
+        },
+        other => LightningFault::Bitcoin(other),
+    })?;
     let face = LightningFace {
         node: NodeId(node.identity()),
         address: address(bitcoin),

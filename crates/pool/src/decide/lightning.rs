@@ -22,8 +22,9 @@ pub(super) fn lightning(
     events: &mut Events,
 ) -> Result<(), Rejection> {
     use LightningCommand::{
-        Capacity, ChannelClosed, ChannelReturned, ChannelStands, Failed, Funded, InvoiceAsked,
-        InvoiceRefused, InvoiceTold, NodeNamed, Received, Sent, Spliced,
+        Capacity, ChannelClosed, ChannelReturned, ChannelStands, ClosingPaid, Failed, Funded,
+        InvoiceAsked, InvoiceRefused, InvoiceTold, NodeNamed, Received, Sent, Spliced, Started,
+        Stored,
     };
     let event = match *command {
         NodeNamed { peer, node } => {
@@ -96,6 +97,15 @@ pub(super) fn lightning(
             });
             Some(LightningEvent::ChannelFunded { peer: *peer, fee })
         }
+        Started => {
+            events.extend(unknown_capacities(state).map(Event::Lightning));
+            None
+        }
+        Stored { generation } => {
+            let is_more = generation > state.on_bitcoin.stored;
+            events.extend(is_more.then_some(Event::LightningStored { generation }));
+            None
+        }
         Capacity {
             peer,
             outbound,
@@ -110,12 +120,27 @@ pub(super) fn lightning(
                 },
             )
         }
-        ChannelStands { .. } | Spliced { .. } | ChannelClosed { .. } | ChannelReturned { .. } => {
-            liquidity::observed(state, command, events)?
-        }
+        ChannelStands { .. }
+        | Spliced { .. }
+        | ChannelClosed { .. }
+        | ClosingPaid { .. }
+        | ChannelReturned { .. } => liquidity::observed(state, command, events)?,
     };
     events.extend(event.map(Event::Lightning));
     Ok(())
+}
+
+/// Until the node has said what channels carry, they carry nothing.
+fn unknown_capacities(state: &State) -> impl Iterator<Item = LightningEvent> {
+    let known = state.peers().filter(|(_, peer)| {
+        let account = peer.lightning.as_deref();
+        account.is_some_and(LightningAccount::is_usable)
+    });
+    known.map(|(peer, _)| LightningEvent::CapacityKnown {
+        peer,
+        outbound: Amount::ZERO,
+        inbound: Amount::ZERO,
+    })
 }
 
 /// The Lightning side of an account that has one.

@@ -1,9 +1,10 @@
 //! Liquidity on Lightning: how the channels with a peer are kept, and what is observed of them. ADR 21 explains each rule.
 
 use forebay_market::DAY;
-use forebay_quantity::{Amount, PeerId, Timestamp};
+use forebay_quantity::{Amount, AssetId, PeerId, Timestamp};
 
 use super::lightning::account;
+use super::reserve;
 use crate::Events;
 use crate::command::Command;
 use crate::effect::ChainRequest;
@@ -41,26 +42,7 @@ pub(super) fn change(
     id: PeerId,
     peer: &Peer,
 ) -> Option<ChainRequest> {
-    let account = peer.lightning.as_deref()?;
-    let demands = &peer.demands;
-    let is_under_way = demands.open.is_some() || demands.raise.is_some() || demands.close.is_some();
-    if is_under_way || now < demands.retry_at || state.demands.len() >= bounds::DEMANDS_MAX {
-        return None;
-    }
-    let policy = &state.liquidity;
-    let allotment = state.asset_of(peer.asset).chain(peer.policy.allotment)?;
-    let view = View {
-        state,
-        now,
-        id,
-        peer,
-        account,
-        policy,
-        wanted: policy.wanted(allotment, &account.flow, now),
-    };
-    if view.is_away() {
-        return None;
-    }
+    let view = View::of(state, now, id, peer)?;
     if peer.removed {
         return view.leave();
     }
@@ -69,7 +51,60 @@ pub(super) fn change(
         .or_else(|| view.close_idle())
 }
 
-impl View<'_> {
+/// More is hot than the cap allows, and lies in channels: so much of it is taken out where it is used least, by a splice of
+/// what is beyond the peer's wants, else by closing a channel that nothing flows through. One at a time, until all of it
+/// is back.
+pub(super) fn relieve(
+    state: &State,
+    now: Timestamp,
+    asset: AssetId,
+    excess: Amount,
+) -> Option<ChainRequest> {
+    let on_asset = || state.peers().filter(move |(_, peer)| peer.asset == asset);
+    if on_asset().any(|(_, peer)| is_moving(peer)) {
+        return None;
+    }
+    let views = || on_asset().filter_map(|(id, peer)| View::of(state, now, id, peer));
+    let splice = views().filter_map(|view| Some((view.account.used_at, view.splice_out(excess)?)));
+    let close = views().filter_map(|view| Some((view.account.used_at, view.close_unused()?)));
+    let least_used = splice.min_by_key(|(used_at, _)| *used_at);
+    let least_used = least_used.or_else(|| close.min_by_key(|(used_at, _)| *used_at));
+    least_used.map(|(_, request)| request)
+}
+
+/// Whether a peer's money is on its way into channels, or out of them.
+fn is_moving(peer: &Peer) -> bool {
+    let account = peer.lightning.as_deref();
+    is_under_way(peer) || account.is_some_and(|account| !account.closed.is_empty())
+}
+
+fn is_under_way(peer: &Peer) -> bool {
+    let demands = &peer.demands;
+    demands.open.is_some() || demands.raise.is_some() || demands.close.is_some()
+}
+
+impl<'a> View<'a> {
+    /// What there is to look at, while nothing else is under way and the peer is there.
+    fn of(state: &'a State, now: Timestamp, id: PeerId, peer: &'a Peer) -> Option<Self> {
+        let account = peer.lightning.as_deref()?;
+        let waits = is_under_way(peer) || now < peer.demands.retry_at;
+        if waits || state.demands.len() >= bounds::DEMANDS_MAX {
+            return None;
+        }
+        let policy = &state.liquidity;
+        let allotment = state.asset_of(peer.asset).chain(peer.policy.allotment)?;
+        let view = Self {
+            state,
+            now,
+            id,
+            peer,
+            account,
+            policy,
+            wanted: policy.wanted(allotment, &account.flow, now),
+        };
+        (!view.is_away()).then_some(view)
+    }
+
     /// Less than half of what is wanted is left: the largest channel is enlarged, or another one opened.
     fn grow(&self) -> Option<ChainRequest> {
         let have = self.account.outbound;
@@ -78,38 +113,54 @@ impl View<'_> {
             return None;
         }
         let missing = self.wanted.saturating_sub(have);
-        // What lies in the reserve funds no channel.
-        let held = self.state.hot(self.peer.asset);
-        let request = match self.largest(|channel| channel.splices) {
-            Some((channel, LightningChannel { value, .. })) => ChainRequest::SpliceIn {
-                peer: self.id,
-                asset: self.peer.asset,
-                channel,
-                value,
-                amount: missing,
-            },
+        let room = reserve::channel_room(self.state, self.peer.asset);
+        let (request, added) = match self.largest(|channel| channel.splices) {
+            Some((channel, LightningChannel { value, .. })) => {
+                let splice = ChainRequest::SpliceIn {
+                    peer: self.id,
+                    asset: self.peer.asset,
+                    channel,
+                    value,
+                    amount: missing,
+                };
+                (splice, missing)
+            }
             None if self.account.channels.len() >= bounds::LIGHTNING_CHANNELS_MAX => return None,
-            None => ChainRequest::OpenLightning {
-                peer: self.id,
-                asset: self.peer.asset,
-                node: self.account.node?,
-                amount: self.wanted,
-            },
+            None => {
+                let open = ChainRequest::OpenLightning {
+                    peer: self.id,
+                    asset: self.peer.asset,
+                    node: self.account.node?,
+                    amount: self.wanted,
+                };
+                (open, self.wanted)
+            }
         };
-        (self.wanted <= held).then_some(request)
+        // What lies in the reserve funds no channel, and the pool has no more than is hot.
+        let held = self.state.hot(self.peer.asset);
+        (self.wanted <= held && added <= room).then_some(request)
     }
 
     /// More than three times what is wanted lies idle: what is beyond it goes back to the wallet.
     fn shrink(&self) -> Option<ChainRequest> {
         let have = self.account.outbound;
         let is_high = have.value() > self.wanted.value().saturating_mul(HIGH);
-        if !is_high || !self.has_rested() {
+        match is_high {
+            true => self.splice_out(Amount::MAX),
+            false => None,
+        }
+    }
+
+    /// Takes out what is beyond the peer's wants, up to so much.
+    fn splice_out(&self, most: Amount) -> Option<ChainRequest> {
+        if !self.has_rested() {
             return None;
         }
+        let have = self.account.outbound;
         let (channel, LightningChannel { value, .. }) = self.largest(|channel| channel.splices)?;
         let kept = self.wanted.max(Amount::new(value.value() / KEPT));
         let idle = have.min(value).saturating_sub(kept);
-        let amount = idle.saturating_sub(self.policy.fee_max(idle));
+        let amount = idle.saturating_sub(self.policy.fee_max(idle)).min(most);
         (amount >= self.policy.change_min).then_some(ChainRequest::SpliceOut {
             peer: self.id,
             asset: self.peer.asset,
@@ -132,6 +183,15 @@ impl View<'_> {
         let missed = per_day.mul_div_floor(u128::from(idle_ms), u128::from(DAY.0))?;
         let renewal = cost.max(self.policy.fee_base).checked_mul(RENEWAL)?;
         (missed > renewal).then(|| self.close(channel))
+    }
+
+    /// A channel that nothing flowed through since the last rest, whoever opened it.
+    fn close_unused(&self) -> Option<ChainRequest> {
+        let is_unused = self.now.since(self.account.used_at).0 >= self.policy.rest_ms;
+        let has_money = self.account.outbound >= self.policy.change_min;
+        let may_close = is_unused && has_money && self.has_rested() && !self.is_busy();
+        let (channel, _) = self.largest(|_| true).filter(|_| may_close)?;
+        Some(self.close(channel))
     }
 
     /// A peer that was removed and is owed nothing needs no channel.
@@ -276,19 +336,35 @@ pub(super) fn observed(
                 balance,
             }
         }
-        LightningCommand::ChannelReturned { channel, value } => {
-            let closed = |account: &LightningAccount| {
-                let mut closed = account.closed.iter();
-                closed.find(|closed| closed.channel == channel).copied()
-            };
-            let mut found = state
-                .peers()
-                .filter_map(|(id, peer)| Some((id, closed(peer.lightning.as_deref()?)?)));
-            let (peer, closed) = found.next().ok_or(Rejection::AlreadyTaken)?;
+        LightningCommand::ClosingPaid { channel, txid, fee } => {
+            let peer = with_closed(state, channel)?;
+            if state.on_bitcoin.paid_for.contains(&txid) {
+                return Err(Rejection::AlreadyTaken);
+            }
+            LightningEvent::ClosingPaid {
+                peer,
+                channel,
+                txid,
+                fee,
+            }
+        }
+        LightningCommand::ChannelReturned {
+            channel,
+            cost,
+            gain,
+        } => {
+            let peer = with_closed(state, channel)?;
+            if !gain.is_zero() {
+                events.push(Event::Lightning(LightningEvent::ChannelGained {
+                    peer,
+                    channel,
+                    gain,
+                }));
+            }
             LightningEvent::ChannelReturned {
                 peer,
                 channel,
-                cost: closed.balance.saturating_sub(value),
+                cost,
             }
         }
         LightningCommand::NodeNamed { .. }
@@ -299,6 +375,8 @@ pub(super) fn observed(
         | LightningCommand::Sent { .. }
         | LightningCommand::Failed { .. }
         | LightningCommand::Funded { .. }
+        | LightningCommand::Started
+        | LightningCommand::Stored { .. }
         | LightningCommand::Capacity { .. } => return Ok(None),
     }))
 }
@@ -309,6 +387,21 @@ fn with_channel(state: &State, channel: LightningChannelId) -> Result<(PeerId, &
         account.is_some_and(|account| account.channels.contains_key(&channel))
     });
     with.next().ok_or(Rejection::UnknownEffect)
+}
+
+/// Whose closed channel this is; one that has come back is not known any more [I11].
+fn with_closed(state: &State, channel: LightningChannelId) -> Result<PeerId, Rejection> {
+    let mut with = state.peers().filter(|(_, peer)| {
+        let account = peer.lightning.as_deref();
+        account.is_some_and(|account| {
+            account
+                .closed
+                .iter()
+                .any(|closed| closed.channel == channel)
+        })
+    });
+    let found = with.next().map(|(peer, _)| peer);
+    found.ok_or(Rejection::AlreadyTaken)
 }
 
 /// The outcome of a demand, if it is outstanding and about this channel.

@@ -2,13 +2,14 @@
 
 use forebay_quantity::{Amount, AssetId, EffectId, Timestamp};
 
+use super::liquidity;
 use crate::Events;
 use crate::bitcoin::BitcoinFact;
 use crate::effect::ChainRequest;
 use crate::event::Event;
 use crate::rejection::Rejection;
 use crate::reserve::{ReserveCommand, ReserveEvent};
-use crate::state::State;
+use crate::state::{State, bounds};
 
 /// From here on outputs are renewed: members need some days to sign, and by day 60 it is done.
 pub(crate) const RENEWAL_DUE_DAYS: u32 = 50;
@@ -37,6 +38,18 @@ pub(super) fn reserve(
             let is_new = known.found != found;
             let changed = is_new.then_some(Event::Reserve(ReserveEvent::Found(found)));
             events.extend(changed);
+        }
+        ReserveCommand::Given { outpoint, amount } => {
+            let deposits = &state.on_bitcoin.deposits;
+            if deposits.contains(&outpoint) {
+                return Err(Rejection::AlreadyTaken);
+            }
+            if deposits.len() >= bounds::DEPOSITS_MAX {
+                return Err(Rejection::Full {
+                    bound: bounds::DEPOSITS_MAX as u64,
+                });
+            }
+            events.push(Event::Reserve(ReserveEvent::Given { outpoint, amount }));
         }
         ReserveCommand::Spent {
             txid,
@@ -80,13 +93,20 @@ pub(super) fn next(state: &State, now: Timestamp, asset: AssetId) -> Option<Chai
     let is_above =
         is_above && !forebay_quantity::planted::is(forebay_quantity::planted::Bug::CapIgnored);
     if known.sweep.is_none() && is_above {
-        let free = known.found.spendable.saturating_sub(known.found.wanted);
+        let free = free(state);
         let amount = kept.saturating_sub(rules.hot_after_sweep()).min(free);
         if amount >= rules.worth_moving() {
             return Some(ChainRequest::ToReserve {
                 asset,
                 amount: whole_satoshi(amount),
             });
+        }
+        // The rest lies in channels.
+        let excess = in_channels(state, asset).saturating_sub(rules.hot_after_sweep());
+        if !excess.is_zero()
+            && let Some(relief) = liquidity::relieve(state, now, asset, excess)
+        {
+            return Some(relief);
         }
     }
     if known.draft.is_some() || known.found.reserve.is_zero() {
@@ -107,6 +127,42 @@ pub(super) fn next(state: &State, now: Timestamp, asset: AssetId) -> Option<Chai
     }
     let is_due = known.found.oldest_days >= RENEWAL_DUE_DAYS;
     is_due.then_some(ChainRequest::RenewReserve { asset })
+}
+
+/// What the hot wallet can spend on nothing in particular: not what LPs are to be paid, nor what is to go into channels.
+fn free(state: &State) -> Amount {
+    let found = &state.reserve.found;
+    let growing = state.demands.values().filter_map(ChainRequest::for_channel);
+    let growing = growing.fold(Amount::ZERO, Amount::saturating_add);
+    found
+        .spendable
+        .saturating_sub(found.wanted)
+        .saturating_sub(growing)
+}
+
+/// What is hot and not in the wallet.
+fn in_channels(state: &State, asset: AssetId) -> Amount {
+    let found = &state.reserve.found;
+    let on_chain = found.spendable.saturating_add(found.waiting);
+    state.hot(asset).saturating_sub(on_chain)
+}
+
+/// What may go from the wallet into channels. With a reserve, no more than lets a sweep bring down what is hot: money in a
+/// channel cannot be swept.
+pub(super) fn channel_room(state: &State, asset: AssetId) -> Amount {
+    let Some(rules) = state.reserve.rules else {
+        return state.hot(asset);
+    };
+    let found = &state.reserve.found;
+    let growing = found
+        .spendable
+        .saturating_sub(found.wanted)
+        .saturating_sub(free(state));
+    let by_cap = rules
+        .hot_after_sweep()
+        .saturating_sub(in_channels(state, asset))
+        .saturating_sub(growing);
+    by_cap.min(free(state))
 }
 
 fn whole_satoshi(amount: Amount) -> Amount {

@@ -5,6 +5,7 @@ use forebay_quantity::{Amount, AssetId, EffectId, Hash32, PeerId, Timestamp};
 
 use super::chain::{clamp_prepaid, grow_vault, shrink_vault, sum};
 use super::liquidity;
+use super::packet::release_fee;
 use super::{RETRY_MS, draw, post};
 use crate::lightning::LightningEvent;
 use crate::state::{GivenInvoice, LightningAccount, Paying, Settlement, State, bounds};
@@ -52,6 +53,8 @@ pub(super) fn happened(state: &mut State, event: &LightningEvent) {
         | LightningEvent::ChannelSpliced { .. }
         | LightningEvent::ChannelClosed { .. }
         | LightningEvent::ChannelReturned { .. }
+        | LightningEvent::ClosingPaid { .. }
+        | LightningEvent::ChannelGained { .. }
         | LightningEvent::Woken { .. } => liquidity::happened(state, event),
     }
 }
@@ -68,6 +71,14 @@ pub(super) fn bear_cost(state: &mut State, asset: AssetId, cost: Amount) {
         accounts.vault,
         cost,
     );
+}
+
+/// What nobody has a claim on is earned, as a fee is.
+pub(super) fn earn(state: &mut State, asset: AssetId, amount: Amount) {
+    let arrived = grow_vault(state, asset, amount);
+    let accounts = state.asset_of(asset).accounts;
+    post(state, accounts.vault, accounts.fees, arrived);
+    release_fee(state, asset, arrived);
 }
 
 pub(super) fn account_mut(state: &mut State, peer: PeerId) -> &mut LightningAccount {

@@ -3,7 +3,7 @@
 use forebay_quantity::{Amount, EffectId, PeerId, Timestamp};
 
 use super::chain::sum;
-use super::lightning::{account_mut, bear_cost};
+use super::lightning::{account_mut, bear_cost, earn};
 use crate::effect::ChainRequest;
 use crate::lightning::LightningEvent;
 use crate::state::{ClosedChannel, LightningChannel, LightningChannelId, State, bounds};
@@ -49,6 +49,19 @@ pub(super) fn happened(state: &mut State, event: &LightningEvent) {
                 .closed
                 .retain(|closed| closed.channel != channel);
             pay_for(state, peer, channel, cost);
+        }
+        LightningEvent::ClosingPaid {
+            peer,
+            channel,
+            txid,
+            fee,
+        } => {
+            state.on_bitcoin.paid_for(txid);
+            pay_for(state, peer, channel, fee);
+        }
+        LightningEvent::ChannelGained { peer, gain, .. } => {
+            let asset = state.peer_of(peer).asset;
+            earn(state, asset, gain);
         }
         LightningEvent::Woken { peer } => account_mut(state, peer).is_asleep = false,
         LightningEvent::NodeNamed { .. }

@@ -1,7 +1,7 @@
 //! Packets: legs pend, then post or void, exactly once [I3].
 
 use forebay_ledger::{Balance, Leg};
-use forebay_quantity::{Amount, Milliseconds, PacketId, PeerId};
+use forebay_quantity::{Amount, AssetId, Milliseconds, PacketId, PeerId};
 
 use crate::event::Event;
 use crate::state::{Packet, State, bounds};
@@ -117,7 +117,8 @@ pub(super) fn fulfilled(state: &mut State, id: PacketId, preimage: [u8; 32]) {
     if let Some(transfer) = packet.transfer {
         state.ledger.post_pending(transfer);
     }
-    release_fee(state, &packet);
+    let asset = state.peer_of(packet.out_peer).asset;
+    release_fee(state, asset, Amount::from(packet.fee));
     use_up_prepayment(state, packet.in_peer, Amount::from(packet.amount_in));
     for peer in [packet.in_peer, packet.out_peer] {
         let now = state.now;
@@ -154,15 +155,14 @@ fn take(state: &mut State, id: PacketId) -> Packet {
 }
 
 /// An earned fee goes to the notes little by little.
-fn release_fee(state: &mut State, packet: &Packet) {
-    if packet.fee == 0 {
+pub(super) fn release_fee(state: &mut State, asset: AssetId, fee: Amount) {
+    if fee.is_zero() {
         return;
     }
     let now = state.now;
-    let asset = state.peer_of(packet.out_peer).asset;
     let asset = state.asset_mut(asset);
     let window = Milliseconds(asset.policy.fee_release_ms);
-    let before = asset.release.add(Amount::from(packet.fee), now, window);
+    let before = asset.release.add(fee, now, window);
     asset.released = asset.released.saturating_add(before);
 }
 

@@ -1,6 +1,7 @@
 //! Applies what happened to the reserve on Bitcoin.
 
 use super::chain::{bear_loss, shrink_vault};
+use super::lightning::earn;
 use crate::reserve::ReserveEvent;
 use crate::state::State;
 
@@ -8,6 +9,13 @@ pub(super) fn happened(state: &mut State, event: &ReserveEvent) {
     match *event {
         ReserveEvent::RulesSet(rules) => state.reserve.rules = Some(rules),
         ReserveEvent::Found(found) => state.reserve.found = found,
+        ReserveEvent::Given { outpoint, amount } => {
+            let asset = state.asset_on_bitcoin();
+            let asset = asset.expect("[I10] a reserve is of an asset on Bitcoin");
+            let is_new = state.on_bitcoin.deposits.insert(outpoint);
+            assert!(is_new, "[I11] an output counts once");
+            earn(state, asset, amount);
+        }
         ReserveEvent::Lost { amount, .. } => {
             let asset = state.asset_on_bitcoin();
             let asset = asset.expect("[I10] a reserve is of an asset on Bitcoin");

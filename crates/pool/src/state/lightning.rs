@@ -151,6 +151,8 @@ impl LightningAccount {
 pub(crate) struct OnBitcoin {
     pub(crate) deposits: BTreeSet<Outpoint>,
     pub(crate) paid_for: BTreeSet<Hash32>,
+    /// How often the Lightning node's store was written, as was last said.
+    pub(crate) stored: u64,
     paid_in_order: VecDeque<Hash32>,
 }
 

@@ -327,6 +327,11 @@ impl State {
         Some(state)
     }
 
+    /// How often the Lightning node's store was written at least: with one that was written less often its channels are lost.
+    pub fn lightning_stored(&self) -> u64 {
+        self.on_bitcoin.stored
+    }
+
     /// The preimage that answered a peer's request, while it is remembered.
     pub fn answer(&self, peer: PeerId, request: u32) -> Option<[u8; 32]> {
         let answers = self.peer(peer)?.answers.iter().rev();

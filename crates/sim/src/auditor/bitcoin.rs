@@ -196,7 +196,14 @@ impl Auditor {
                     book.take(lightning, what, factor);
                 }
             }
-            LightningCommand::NodeNamed { .. } | LightningCommand::InvoiceAsked { .. } => {}
+            LightningCommand::Started => {
+                book.outbound.values_mut().for_each(|carried| *carried = 0);
+            }
+            // A closing of the fake's is one transaction, which it tells of as a whole.
+            LightningCommand::ClosingPaid { .. }
+            | LightningCommand::Stored { .. }
+            | LightningCommand::NodeNamed { .. }
+            | LightningCommand::InvoiceAsked { .. } => {}
         }
     }
 

@@ -47,7 +47,7 @@ pub struct Splice {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Closing {
     txid: Hash32,
-    value_sat: u64,
+    cost_msat: u64,
     is_told: bool,
 }
 
@@ -433,15 +433,16 @@ impl Lightning {
         let outputs = outputs.into_iter().filter(|(_, sat)| *sat >= DUST_SAT);
         let outputs = outputs.map(|(owner, sat)| Coin { owner, sat }).collect();
         let txid = self.chain.spend(&[coin], outputs);
+        let cost_msat = channel.ours_msat - value_sat * 1_000;
         let closing = Closing {
             txid,
-            value_sat,
+            cost_msat,
             is_told: false,
         };
         self.former.insert(number, Some(closing));
-        let cost = i128::from(channel.ours_msat) - i128::from(value_sat) * 1_000;
-        if cost > 0 {
-            self.truth.moved(Money::Closed(number), -cost);
+        if cost_msat > 0 {
+            let moved = -i128::from(cost_msat);
+            self.truth.moved(Money::Closed(number), moved);
         }
         self.observe(Observation::ChannelClosed {
             channel: number,
@@ -476,7 +477,7 @@ impl Lightning {
                 closing.is_told = true;
                 news.push(Observation::ChannelReturned {
                     channel: *number,
-                    value_sat: closing.value_sat,
+                    cost_msat: closing.cost_msat,
                 });
             }
         }

@@ -132,8 +132,8 @@ pub enum Observation {
     ChannelReturned {
         /// The channel.
         channel: u128,
-        /// How much.
-        value_sat: u64,
+        /// What did not come back.
+        cost_msat: u64,
     },
     /// Both ends agreed on a splice; its transaction is on its way to the chain.
     SplicePending {

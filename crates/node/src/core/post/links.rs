@@ -208,6 +208,9 @@ impl Post {
             | LightningCommand::ChannelStands { .. }
             | LightningCommand::Spliced { .. }
             | LightningCommand::ChannelClosed { .. }
+            | LightningCommand::Started
+            | LightningCommand::Stored { .. }
+            | LightningCommand::ClosingPaid { .. }
             | LightningCommand::ChannelReturned { .. } => None,
         }
     }

@@ -190,10 +190,11 @@ impl World {
                     balance: Amount::from(balance_msat),
                 }),
             },
-            Observation::ChannelReturned { channel, value_sat } => {
+            Observation::ChannelReturned { channel, cost_msat } => {
                 self.tell_lightning(LightningCommand::ChannelReturned {
                     channel: LightningChannelId(channel),
-                    value: millisatoshi(value_sat),
+                    cost: Amount::from(cost_msat),
+                    gain: Amount::ZERO,
                 });
             }
             // Who asks for a splice pays for it: this one is the peer's.
