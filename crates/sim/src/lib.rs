@@ -1,7 +1,7 @@
 //! The simulated world and its independent auditor.
 //!
 //! A seed decides everything: peers, liquidity providers, prices, blocks and reorgs, faults of disk, link, clock and
-//! process. Around them runs the real sequencer over the real journal. After every step the auditor compares what the
+//! process. Two worlds of three list bitcoin beside the vaults, and settle it over a fake of Lightning. Around them runs the real sequencer over the real journal. After every step the auditor compares what the
 //! pool did with naive books of its own and with the chain's; in the end the world heals, and all that was begun must
 //! come to its end. There is no clock, no thread, no network and no file here; the binary saves what failed.
 

@@ -6,9 +6,9 @@ use forebay_quantity::Hash32;
 use super::{Lightning, Observation, Payment};
 
 /// Something the node was asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    Pay(Payment),
+    Pay(Box<Payment>),
     Open {
         number: u128,
         peer: NodeId,
@@ -56,7 +56,7 @@ impl Lightning {
     pub fn sync(&mut self) {
         for step in std::mem::take(&mut self.unsynced) {
             match step {
-                Step::Pay(payment) => self.payment_leaves(payment),
+                Step::Pay(payment) => self.payment_leaves(*payment),
                 Step::Open {
                     number,
                     peer,

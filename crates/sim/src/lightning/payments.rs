@@ -125,13 +125,13 @@ impl Lightning {
             return Err(Refused::InvoiceExpired);
         }
         let (parts, fee_msat) = self.route(&invoice, fee_max_msat).ok_or(Refused::NoRoute)?;
-        self.unsynced.push(Step::Pay(Payment {
+        self.unsynced.push(Step::Pay(Box::new(Payment {
             invoice,
             channel: parts[0].0,
             fee_msat,
             parts,
             standing: Standing::Pending,
-        }));
+        })));
         Ok(Standing::Pending)
     }
 
