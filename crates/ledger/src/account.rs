@@ -117,6 +117,13 @@ impl Account {
         self.credits_all().saturating_sub(self.debits_posted)
     }
 
+    /// `debits_posted - credits_posted - credits_pending`, or zero when credits exceed it: what of a debit balance is left when every
+    /// pending credit is posted.
+    #[must_use]
+    pub const fn debit_left(&self) -> Amount {
+        self.debits_posted.saturating_sub(self.credits_all())
+    }
+
     /// How much a pending or posted leg may still debit here.
     #[must_use]
     pub const fn debit_room(&self) -> Amount {

@@ -33,11 +33,21 @@ fn with_carol() -> World {
 }
 
 fn send(world: &mut World, from: PeerId, request: u32, to: &str) -> Result<(), Rejection> {
+    send_amount(world, from, request, to, 1_000_000)
+}
+
+fn send_amount(
+    world: &mut World,
+    from: PeerId,
+    request: u32,
+    to: &str,
+    amount: u64,
+) -> Result<(), Rejection> {
     let expires_at = Timestamp(world.wall.0 + 10_000);
     world.apply(&Command::Prepare(Prepare {
         peer: from,
         request,
-        amount: 1_000_000,
+        amount,
         expires_at,
         condition: Sha256::digest(PREIMAGE).into(),
         destination: to.as_bytes(),
@@ -186,6 +196,49 @@ fn without_a_lane_the_pool_owes_a_peer_up_to_the_debt_agreed_on() {
     send(&mut world, CAROL, 5, "test.pool.bob").unwrap();
     let (_, amount) = forwarded_to(&world.sync());
     assert!(amount > 0);
+}
+
+/// A peer that owed the pool got T04 for packets that would have worked its debt off.
+#[test]
+fn without_a_lane_a_peer_that_owes_the_pool_is_sent_packets_up_to_what_it_owes() {
+    let mut world = World::funded();
+    world.admin(Admin::AddPeer {
+        name: "carol".into(),
+        asset: USD,
+        token_hash: Hash32([3; 32]),
+        policy: PeerPolicy {
+            credit: Amount::new(5_000_000),
+            ..peer_policy(0)
+        },
+    });
+    world.sync();
+    let exhausted = |available: u128, needed: u128| {
+        let (available, needed) = (Amount::new(available), Amount::new(needed));
+        Err(Rejection::LaneExhausted { available, needed })
+    };
+    let refused = send(&mut world, ALICE, 1, "test.pool.carol");
+    assert_eq!(refused, exhausted(0, 1_998_000));
+    // What is pending from her is no debt yet.
+    send(&mut world, CAROL, 2, "test.pool.bob").unwrap();
+    let packet = World::forwarded(&world.sync())[0].0;
+    let refused = send(&mut world, ALICE, 3, "test.pool.carol");
+    assert_eq!(refused, exhausted(0, 1_998_000));
+    let (peer, preimage) = (BOB, PREIMAGE);
+    let fulfilled = Command::Fulfill {
+        peer,
+        packet,
+        preimage,
+    };
+    world.apply(&fulfilled).unwrap();
+    world.sync();
+    // She owes 1,000,000 now; half an ether's thousandth is 0.999 dollars, and the next one would be too much by all but 1,000.
+    let refused = send(&mut world, ALICE, 4, "test.pool.carol");
+    assert_eq!(refused, exhausted(1_000_000, 1_998_000));
+    send_amount(&mut world, ALICE, 5, "test.pool.carol", 500_000).unwrap();
+    let (peer, amount) = forwarded_to(&world.sync());
+    assert_eq!((peer, amount), (CAROL, 999_000));
+    let refused = send_amount(&mut world, ALICE, 6, "test.pool.carol", 500_000);
+    assert_eq!(refused, exhausted(1_000, 999_000));
 }
 
 #[test]

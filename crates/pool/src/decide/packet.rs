@@ -285,7 +285,8 @@ fn secured(
     })
 }
 
-/// Our lane or our Lightning channels to the next hop guarantee all that it has earned, what is pending, and this; or we may owe it that much.
+/// Our lane or our Lightning channels to the next hop guarantee all that it has earned, what is pending, and this; or we may owe
+/// it that much. What it owes us comes first: a packet works that off, and nobody has to be paid for it.
 fn covered(state: &State, to: &Peer, amount_out: u64) -> Result<(), Rejection> {
     if amount_out == 0 {
         return Ok(());
@@ -297,12 +298,11 @@ fn covered(state: &State, to: &Peer, amount_out: u64) -> Result<(), Rejection> {
         (_, Some(account)) => asset.ledger_floor(account.outbound),
         (Some(_) | None, None) => Amount::ZERO,
     };
-    let owed = state
-        .ledger
-        .account(to.clearing)
-        .credit_exposure()
-        .saturating_sub(to.prepaid);
-    let allowed = headroom.saturating_add(to.relation.debt_max);
+    let clearing = state.ledger.account(to.clearing);
+    let owed = clearing.credit_exposure().saturating_sub(to.prepaid);
+    let allowed = headroom
+        .saturating_add(to.relation.debt_max)
+        .saturating_add(clearing.debit_left());
     let available = allowed.saturating_sub(owed);
     if needed > available {
         return Err(Rejection::LaneExhausted { available, needed });
