@@ -37,6 +37,59 @@ pub struct Bitcoin {
     pub channels: Vec<LightningChannel>,
     /// How large channels are kept, and what that may cost.
     pub liquidity: Liquidity,
+    /// To whom channels are sold just in time, and for what.
+    pub sales: SalePolicy,
+    /// What sales and payments that passed through have brought and cost.
+    pub sold: Sold,
+}
+
+/// Who may buy a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Buyers {
+    /// Nobody.
+    Nobody,
+    /// Nodes that settle for an account here.
+    Peers,
+    /// Any node.
+    Anyone,
+}
+
+/// To whom Lightning channels are sold just in time (LSPS2), how large, and for what. Amounts are in satoshi.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SalePolicy {
+    /// Who may buy.
+    pub buyers: Buyers,
+    /// A smaller payment opens no channel.
+    pub payment_min: Units,
+    /// No channel sold is larger.
+    pub channel_max: Units,
+    /// All channels sold together hold no more.
+    pub sold_max: Units,
+    /// What a channel costs at least; what miners would take for opening and closing it, if that is more.
+    pub fee_min: Units,
+    /// What it costs beyond the rent of its money until it may be closed, in millionths of the payment.
+    pub fee_ppm: u32,
+    /// What a channel holds beyond the payment, in millionths of it.
+    pub room_ppm: u32,
+    /// How long a channel is kept open at least, in milliseconds.
+    pub lifetime_ms: u64,
+    /// How long terms stand, in milliseconds.
+    pub valid_ms: u64,
+}
+
+/// What sales and payments that passed through have brought and cost, in millisatoshi.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sold {
+    /// What lies in channels sold now.
+    pub held: Units,
+    /// All that was withheld of payments for channels sold.
+    pub earned: Units,
+    /// All that miners were paid for them, closed ones included.
+    pub cost: Units,
+    /// What payments of others have left beyond that, as routing fees.
+    pub routed: Units,
 }
 
 /// When Lightning channels are opened, enlarged, made smaller and closed, and what that may cost. Amounts are in satoshi.
@@ -69,6 +122,9 @@ pub struct Liquidity {
 pub struct SetBitcoin {
     /// All of it anew.
     pub liquidity: Liquidity,
+    /// To whom channels are sold, all of it anew; absent, it stays.
+    #[serde(default)]
+    pub sales: Option<SalePolicy>,
 }
 
 /// A Lightning channel.
@@ -94,6 +150,8 @@ pub struct LightningChannel {
     pub usable: bool,
     /// What miners were paid for it by us, in millisatoshi.
     pub cost: Units,
+    /// What was withheld for it, in millisatoshi; absent for a channel that was not sold.
+    pub earned: Option<Units>,
 }
 
 /// Asks for an address that was never used.

@@ -28,8 +28,8 @@ mod units;
 pub use access::{AddToken, Role, Token};
 pub use asset::{AddAsset, Asset, AssetPolicy, SetAsset, SourceView};
 pub use bitcoin::{
-    AddBitcoin, Address, Bitcoin, LightningChannel, LightningView, Liquidity, NewAddress,
-    SetBitcoin,
+    AddBitcoin, Address, Bitcoin, Buyers, LightningChannel, LightningView, Liquidity, NewAddress,
+    SalePolicy, SetBitcoin, Sold,
 };
 pub use books::{AssetBooks, Books, ChainCost, Done, Status};
 pub use claim::{BitcoinLp, Invoice, NewInvoice, SetPayout, Withdraw, Withdrawal};

@@ -206,6 +206,9 @@ pub enum Fault {
     /// There is no such channel.
     #[error("there is no open Lightning channel of this number")]
     UnknownChannel,
+    /// There is no such sale, or its payment is held no more.
+    #[error("no payment waits for a channel to be sold under this number")]
+    UnknownSale,
     /// A channel cannot be changed as asked.
     #[error("the Lightning channel cannot be changed so: {why}")]
     Channel {
@@ -293,6 +296,7 @@ impl Fault {
             | Self::BadNodeId
             | Self::BadAddress { .. }
             | Self::UnknownChannel
+            | Self::UnknownSale
             | Self::BadInvoice { .. }
             | Self::InvoiceExpired
             | Self::InvoiceDiffers { .. }

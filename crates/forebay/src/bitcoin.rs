@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use forebay_api::{
     AddBitcoin, Address, Asset, AssetPolicy, BITCOIN, BITCOIN_ADDRESSES, BITCOIN_RESERVE,
-    BITCOIN_RESERVE_COPIES, Bitcoin, CopyTaken, Liquidity, NewAddress, Reserve, SetBitcoin,
-    SignedCopy, Units,
+    BITCOIN_RESERVE_COPIES, Bitcoin, Buyers, CopyTaken, Liquidity, NewAddress, Reserve, SalePolicy,
+    SetBitcoin, SignedCopy, Units,
 };
 use forebay_chain_bitcoin::lightning::Recovered;
 use forebay_node::{Config, recover_channels};
@@ -227,9 +227,14 @@ impl OnRunning {
             }
             Self::Liquidity(changes) => {
                 let now: Bitcoin = client.read(BITCOIN).await?;
+                let sales = Some(changes.sales.on(now.sales));
                 let liquidity = changes.on(now.liquidity);
-                let bitcoin: Bitcoin = client.put(BITCOIN, &SetBitcoin { liquidity }).await?;
-                show(json, &bitcoin.liquidity, draw_liquidity)
+                let told = SetBitcoin { liquidity, sales };
+                let bitcoin: Bitcoin = client.put(BITCOIN, &told).await?;
+                show(json, &bitcoin, |bitcoin| {
+                    draw_liquidity(&bitcoin.liquidity);
+                    draw_sales(bitcoin);
+                })
             }
             Self::Address { payout } => {
                 let address: Address = client
@@ -273,6 +278,75 @@ pub(crate) struct LiquidityChanges {
     /// What money in a channel could earn elsewhere, in millionths a day.
     #[arg(long)]
     capital_ppm_per_day: Option<u32>,
+    #[command(flatten)]
+    sales: SaleChanges,
+}
+
+/// What is said anew of channels sold just in time.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SaleChanges {
+    /// Who may buy a channel just in time (LSPS2), where the configuration says that channels are sold.
+    #[arg(long, value_enum)]
+    buyers: Option<BuyersNamed>,
+    /// A smaller payment opens no channel.
+    #[arg(long)]
+    sale_payment_min: Option<u64>,
+    /// No channel sold is larger.
+    #[arg(long)]
+    sale_channel_max: Option<u64>,
+    /// All channels sold together hold no more.
+    #[arg(long)]
+    sold_max: Option<u64>,
+    /// What a channel costs at least; what miners would take, if that is more.
+    #[arg(long)]
+    sale_fee_min: Option<u64>,
+    /// What it costs beyond the rent of its money, in millionths of the payment.
+    #[arg(long)]
+    sale_fee_ppm: Option<u32>,
+    /// What a channel holds beyond the payment, in millionths of it.
+    #[arg(long)]
+    sale_room_ppm: Option<u32>,
+    /// For how many milliseconds a channel sold is kept open at least.
+    #[arg(long)]
+    sale_lifetime_ms: Option<u64>,
+    /// For how many milliseconds terms stand.
+    #[arg(long)]
+    sale_valid_ms: Option<u64>,
+}
+
+/// Who may buy a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BuyersNamed {
+    /// Nobody.
+    Nobody,
+    /// Nodes that settle for an account here.
+    Peers,
+    /// Any node.
+    Anyone,
+}
+
+impl SaleChanges {
+    fn on(self, now: SalePolicy) -> SalePolicy {
+        let units = |changed: Option<u64>, now: Units| {
+            changed.map_or(now, |satoshi| Units(Amount::from(satoshi)))
+        };
+        SalePolicy {
+            buyers: match self.buyers {
+                None => now.buyers,
+                Some(BuyersNamed::Nobody) => Buyers::Nobody,
+                Some(BuyersNamed::Peers) => Buyers::Peers,
+                Some(BuyersNamed::Anyone) => Buyers::Anyone,
+            },
+            payment_min: units(self.sale_payment_min, now.payment_min),
+            channel_max: units(self.sale_channel_max, now.channel_max),
+            sold_max: units(self.sold_max, now.sold_max),
+            fee_min: units(self.sale_fee_min, now.fee_min),
+            fee_ppm: self.sale_fee_ppm.unwrap_or(now.fee_ppm),
+            room_ppm: self.sale_room_ppm.unwrap_or(now.room_ppm),
+            lifetime_ms: self.sale_lifetime_ms.unwrap_or(now.lifetime_ms),
+            valid_ms: self.sale_valid_ms.unwrap_or(now.valid_ms),
+        }
+    }
 }
 
 impl LiquidityChanges {
@@ -308,6 +382,32 @@ fn draw_liquidity(liquidity: &Liquidity) {
     );
 }
 
+fn draw_sales(bitcoin: &Bitcoin) {
+    let (sales, sold) = (&bitcoin.sales, &bitcoin.sold);
+    let whom = match sales.buyers {
+        Buyers::Nobody => "to nobody",
+        Buyers::Peers => "to nodes of accounts",
+        Buyers::Anyone => "to any node",
+    };
+    println!(
+        "Channels are sold {whom}, where the configuration says so: for payments from {} BTC on, up to {} BTC each and {} BTC in all, \
+         for {} BTC at least, and {} ppm above the rent of {} days.",
+        whole(sales.payment_min, SATOSHI),
+        whole(sales.channel_max, SATOSHI),
+        whole(sales.sold_max, SATOSHI),
+        whole(sales.fee_min, SATOSHI),
+        sales.fee_ppm,
+        sales.lifetime_ms / 86_400_000
+    );
+    println!(
+        "{} BTC are in channels sold. They brought {} BTC and cost {} BTC; payments passing through left {} BTC.",
+        whole(sold.held, MILLISATOSHI),
+        whole(sold.earned, MILLISATOSHI),
+        whole(sold.cost, MILLISATOSHI),
+        whole(sold.routed, MILLISATOSHI)
+    );
+}
+
 fn draw(bitcoin: &Bitcoin) {
     println!(
         "{} at block {}: {} BTC confirmed, {} BTC on their way",
@@ -328,6 +428,7 @@ fn draw(bitcoin: &Bitcoin) {
             "can receive",
             "usable",
             "cost",
+            "sold for",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -351,8 +452,10 @@ fn draw(bitcoin: &Bitcoin) {
             }),
             usable.into(),
             msat(channel.cost),
+            channel.earned.map(msat).unwrap_or_default(),
         ]
     }));
     table(&rows);
     draw_liquidity(&bitcoin.liquidity);
+    draw_sales(bitcoin);
 }

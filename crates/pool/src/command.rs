@@ -13,9 +13,10 @@ use crate::claim::{ClaimOrder, ClaimPaid};
 use crate::lightning::LightningCommand;
 use crate::rejection::RejectCode;
 use crate::reserve::ReserveCommand;
+use crate::sale::SaleCommand;
 use crate::state::{
     AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, LiquidityPolicy, PeerPolicy,
-    Relation, VaultRules,
+    Relation, SalePolicy, VaultRules,
 };
 
 /// Everything that may change the pool.
@@ -94,6 +95,8 @@ pub enum Command<'a> {
     ClaimPaid(ClaimPaid),
     /// The reserve on Bitcoin: its rules, and what is seen of it.
     Reserve(ReserveCommand),
+    /// A channel sold just in time, or a payment of others that passed through.
+    Sale(SaleCommand),
     /// A payment of the wallet's on Bitcoin is final.
     PaymentFinal {
         /// The effect that it was made for.
@@ -175,6 +178,8 @@ pub enum Admin {
     Claim(ClaimOrder),
     /// Says how large Lightning channels are kept.
     SetLiquidity(LiquidityPolicy),
+    /// Says to whom channels are sold just in time, and for what.
+    SetSales(SalePolicy),
 }
 
 impl Admin {

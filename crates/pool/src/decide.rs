@@ -9,6 +9,7 @@ mod liquidity;
 mod packet;
 mod plan;
 mod reserve;
+mod sale;
 
 use forebay_quantity::{Amount, AssetId, EffectId, Hash32, SourceId, Timestamp};
 
@@ -20,6 +21,8 @@ use crate::rejection::Rejection;
 use crate::state::{State, bounds};
 
 pub(crate) use liquidity::wakes;
+pub use sale::sale_terms;
+
 pub(crate) use plan::{plan_assets, plan_peer};
 
 /// Decides a command at `now`, appending what happened to `events`.
@@ -61,6 +64,7 @@ pub fn decide(
         Command::Bitcoin(fact) => bitcoin::fact(state, fact, events),
         Command::Lightning(command) => lightning::lightning(state, now, command, events),
         Command::ClaimPaid(paid) => claim::paid(state, paid, events),
+        Command::Sale(command) => sale::sale(state, now, command, events),
         Command::Reserve(command) => reserve::reserve(state, command, events),
         Command::PaymentFinal { id, txid, fee } => payment_final(state, *id, *txid, *fee, events),
         Command::PaymentRefused { id } => {

@@ -13,7 +13,7 @@ use crate::command::NoticeKind;
 use crate::event::Event;
 use crate::lightning::{LightningEffect, LightningEvent};
 use crate::rejection::RejectCode;
-use crate::state::{LightningChannelId, State};
+use crate::state::{LightningChannelId, SaleId, State};
 
 /// Something the world must now do. Link effects are repeated from the state when a link returns; chain effects
 /// stay outstanding, by id, until their outcome is reported.
@@ -227,6 +227,29 @@ pub enum ChainRequest {
         /// What is ours in the peer's channels, in millisatoshi: the closing may cost as much as moving that may.
         amount: Amount,
     },
+    /// Open a Lightning channel that was sold just in time, through which a held payment passes; the demand's id is the
+    /// channel's number.
+    SellLightning {
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// Which sale.
+        sale: SaleId,
+        /// The buyer.
+        node: NodeId,
+        /// What we put into it, in millisatoshi.
+        amount: Amount,
+    },
+    /// Close a Lightning channel that was sold, together with its buyer.
+    CloseSold {
+        /// The asset on Bitcoin.
+        asset: AssetId,
+        /// Which sale.
+        sale: SaleId,
+        /// The channel.
+        channel: LightningChannelId,
+        /// What it holds, in millisatoshi: the closing may cost as much as moving that may.
+        amount: Amount,
+    },
 }
 
 impl ChainRequest {
@@ -255,7 +278,9 @@ impl ChainRequest {
             | Self::RenewReserve { asset }
             | Self::SpliceIn { asset, .. }
             | Self::SpliceOut { asset, .. }
-            | Self::CloseLightning { asset, .. } => *asset,
+            | Self::CloseLightning { asset, .. }
+            | Self::SellLightning { asset, .. }
+            | Self::CloseSold { asset, .. } => *asset,
         }
     }
 
@@ -277,7 +302,9 @@ impl ChainRequest {
             | Self::RenewReserve { .. }
             | Self::SpliceIn { .. }
             | Self::SpliceOut { .. }
-            | Self::CloseLightning { .. } => None,
+            | Self::CloseLightning { .. }
+            | Self::SellLightning { .. }
+            | Self::CloseSold { .. } => None,
         }
     }
 
@@ -297,14 +324,18 @@ impl ChainRequest {
             | Self::OpenLightning { .. }
             | Self::SpliceIn { .. }
             | Self::SpliceOut { .. }
-            | Self::CloseLightning { .. } => false,
+            | Self::CloseLightning { .. }
+            | Self::SellLightning { .. }
+            | Self::CloseSold { .. } => false,
         }
     }
 
     /// What goes from the hot wallet into a Lightning channel.
     pub(crate) fn for_channel(&self) -> Option<Amount> {
         match self {
-            Self::OpenLightning { amount, .. } | Self::SpliceIn { amount, .. } => Some(*amount),
+            Self::OpenLightning { amount, .. }
+            | Self::SpliceIn { amount, .. }
+            | Self::SellLightning { amount, .. } => Some(*amount),
             Self::Open { .. }
             | Self::Raise { .. }
             | Self::Redeem { .. }
@@ -318,7 +349,8 @@ impl ChainRequest {
             | Self::FromReserve { .. }
             | Self::RenewReserve { .. }
             | Self::SpliceOut { .. }
-            | Self::CloseLightning { .. } => None,
+            | Self::CloseLightning { .. }
+            | Self::CloseSold { .. } => None,
         }
     }
 
@@ -327,7 +359,8 @@ impl ChainRequest {
         match self {
             Self::SpliceIn { channel, .. }
             | Self::SpliceOut { channel, .. }
-            | Self::CloseLightning { channel, .. } => Some(*channel),
+            | Self::CloseLightning { channel, .. }
+            | Self::CloseSold { channel, .. } => Some(*channel),
             Self::Open { .. }
             | Self::Raise { .. }
             | Self::Redeem { .. }
@@ -340,7 +373,8 @@ impl ChainRequest {
             | Self::OpenLightning { .. }
             | Self::ToReserve { .. }
             | Self::FromReserve { .. }
-            | Self::RenewReserve { .. } => None,
+            | Self::RenewReserve { .. }
+            | Self::SellLightning { .. } => None,
         }
     }
 }
@@ -435,7 +469,9 @@ pub fn effects(event: &Event) -> Option<Effect> {
         )
         | Event::Reserve(_)
         | Event::LiquiditySet(_)
-        | Event::LightningStored { .. } => None,
+        | Event::LightningStored { .. }
+        | Event::Sale(_)
+        | Event::SalesSet(_) => None,
     }
 }
 

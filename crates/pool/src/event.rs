@@ -17,9 +17,10 @@ use crate::effect::ChainRequest;
 use crate::lightning::LightningEvent;
 use crate::rejection::RejectCode;
 use crate::reserve::ReserveEvent;
+use crate::sale::SaleEvent;
 use crate::state::{
     AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, LiquidityPolicy, PeerPolicy,
-    Relation, VaultRules,
+    Relation, SalePolicy, VaultRules,
 };
 
 /// One fact. The variant order is the wire format (`spec/events.md`): new variants go to the end.
@@ -213,6 +214,10 @@ pub enum Event {
         /// How often.
         generation: u64,
     },
+    /// A channel was sold just in time, or a payment of others passed through.
+    Sale(SaleEvent),
+    /// To whom channels are sold, and for what, was said anew.
+    SalesSet(Box<SalePolicy>),
 }
 
 impl Event {
@@ -250,7 +255,9 @@ impl Event {
             | Self::Claim(_)
             | Self::Reserve(_)
             | Self::LiquiditySet(_)
-            | Self::LightningStored { .. } => false,
+            | Self::LightningStored { .. }
+            | Self::Sale(_)
+            | Self::SalesSet(_) => false,
         }
     }
 }

@@ -8,6 +8,7 @@ mod liquidity;
 mod packet;
 mod price;
 mod reserve;
+mod sale;
 
 pub(crate) use packet::PacketLegs;
 
@@ -86,6 +87,8 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::Lightning(happened) => lightning::happened(state, happened),
         Event::LightningStored { generation } => state.on_bitcoin.stored = *generation,
         Event::LiquiditySet(policy) => state.liquidity = (**policy).clone(),
+        Event::Sale(happened) => sale::happened(state, happened),
+        Event::SalesSet(policy) => state.sales.policy = (**policy).clone(),
     }
 }
 
@@ -312,6 +315,10 @@ fn demand(state: &mut State, id: EffectId, request: &ChainRequest) {
         ChainRequest::CloseLightning { peer, .. } => {
             state.peer_mut(*peer).demands.close = Some(id);
         }
+        ChainRequest::SellLightning {
+            sale: sold, amount, ..
+        } => sale::demanded(state, *sold, id, *amount),
+        ChainRequest::CloseSold { sale: sold, .. } => sale::closing(state, *sold, id),
     }
 }
 
@@ -386,7 +393,9 @@ fn settle_demand(state: &mut State, id: EffectId, failed: bool) {
                 | ChainRequest::RenewReserve { .. }
                 | ChainRequest::SpliceIn { .. }
                 | ChainRequest::SpliceOut { .. }
-                | ChainRequest::CloseLightning { .. } => {}
+                | ChainRequest::CloseLightning { .. }
+                | ChainRequest::SellLightning { .. }
+                | ChainRequest::CloseSold { .. } => {}
             }
         });
         if let Some(serial) = never_opened {

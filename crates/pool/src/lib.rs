@@ -23,6 +23,7 @@ mod hash;
 mod lightning;
 mod rejection;
 mod reserve;
+mod sale;
 mod sequencer;
 mod state;
 
@@ -33,7 +34,7 @@ pub use claim::{
 };
 pub use codec::events_of;
 pub use command::{Admin, ChainFact, Command, Depth, FactAt, NoticeKind, Prepare, VaultFact};
-pub use decide::{decide, next_deadline};
+pub use decide::{decide, next_deadline, sale_terms};
 pub use effect::{ChainRequest, Effect, effects, outstanding};
 pub use event::Event;
 pub use evolve::evolve;
@@ -44,12 +45,14 @@ pub use lightning::{
 };
 pub use rejection::{RejectCode, Rejection};
 pub use reserve::{ReserveCommand, ReserveEvent, ReserveRules, Whereabouts};
+pub use sale::{SaleCommand, SaleEvent, SaleTerms};
 pub use sequencer::{Sequencer, SequencerFault};
 pub use state::{
-    Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Cohort, Coverage, Flow,
-    Genesis, GivenInvoice, Holding, LightningAccount, LightningChannel, LightningChannelId,
-    LiquidityPolicy, Lp, MILLISATOSHI_SCALE, Packet, Peer, PeerPolicy, Rail, Relation,
-    RelationKind, ReserveState, Settlement, State, VaultMirror, VaultRules, Withdrawal, bounds,
+    Asset, AssetAccounts, AssetDefinition, AssetPolicy, BitcoinDefinition, Buyers, Cohort,
+    Coverage, Flow, Genesis, GivenInvoice, Holding, LightningAccount, LightningChannel,
+    LightningChannelId, LiquidityPolicy, Lp, MILLISATOSHI_SCALE, Packet, Peer, PeerPolicy, Rail,
+    Relation, RelationKind, ReserveState, Sale, SaleId, SalePolicy, Sales, Settlement, State,
+    VaultMirror, VaultRules, Withdrawal, bounds,
 };
 
 /// A list of events filled by [`decide`]; the sequencer reuses one, so that a packet allocates nothing.

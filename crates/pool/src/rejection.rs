@@ -119,6 +119,8 @@ pub enum Rejection {
         /// What was asked for.
         needed: Amount,
     },
+    /// No channel is sold, or none is opened for a payment that is held.
+    NotSold(&'static str),
     /// No effect with this id is outstanding.
     UnknownEffect,
     /// A price of zero, or from the future.
@@ -158,6 +160,7 @@ impl Rejection {
             | ClaimTooLarge { .. }
             | ClaimTooSmall { .. }
             | NotHeld { .. }
+            | NotSold(_)
             | UnknownEffect
             | BadPrice
             | BadFact(_) => b"F00",
@@ -239,6 +242,7 @@ impl core::fmt::Display for Rejection {
                 "the pool holds {free} msat that nothing else has spoken for, and {needed} msat are needed: \
                  ask for less, or again later"
             ),
+            NotSold(why) => write!(f, "no channel is sold: {why}"),
             UnknownEffect => write!(f, "no such effect is outstanding"),
             BadPrice => write!(f, "a price of zero or from the future"),
             BadFact(why) => write!(f, "the chain contradicts itself: {why}"),

@@ -299,7 +299,9 @@ fn concerned(state: &State, event: &Event) -> Option<PeerId> {
         | Event::Claim(_)
         | Event::Reserve(_)
         | Event::LiquiditySet(_)
-        | Event::LightningStored { .. } => None,
+        | Event::LightningStored { .. }
+        | Event::Sale(_)
+        | Event::SalesSet(_) => None,
     }
 }
 

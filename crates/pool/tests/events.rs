@@ -318,6 +318,77 @@ fn events() -> Vec<Event> {
     ];
     all.extend(reserve.map(Event::Reserve));
     all.extend(liquidity(peer, asset, amount));
+    all.extend(sales(peer, asset, node, amount));
+    all
+}
+
+fn sales(peer: PeerId, asset: AssetId, node: NodeId, amount: Amount) -> Vec<Event> {
+    let (sale, channel) = (SaleId(70), LightningChannelId(1 << 127 | 71));
+    let terms = SaleTerms {
+        fee_min: Amount::new(72),
+        fee_ppm: 73,
+        valid_until: Timestamp(74),
+        lifetime_ms: 75,
+        payment_min: Amount::new(76),
+        payment_max: Amount::new(77),
+    };
+    let requests = [
+        ChainRequest::SellLightning {
+            asset,
+            sale,
+            node,
+            amount,
+        },
+        ChainRequest::CloseSold {
+            asset,
+            sale,
+            channel,
+            amount,
+        },
+    ];
+    let happened = [
+        SaleEvent::Promised { sale, node, terms },
+        SaleEvent::Funded { sale, fee: amount },
+        SaleEvent::Forwarded {
+            number: 78,
+            fee: amount,
+            withheld: Amount::new(79),
+            sale: Some(sale),
+            peer: Some(peer),
+        },
+        SaleEvent::Closed {
+            sale,
+            balance: amount,
+        },
+        SaleEvent::Returned {
+            sale,
+            cost: amount,
+            gain: Amount::new(88),
+        },
+        SaleEvent::ClosingPaid {
+            sale,
+            txid: Hash32([89; 32]),
+            fee: amount,
+        },
+    ];
+    let policy = SalePolicy {
+        buyers: Buyers::Anyone,
+        payment_min: Amount::new(80),
+        channel_max: Amount::new(81),
+        sold_max: Amount::new(82),
+        fee_min: Amount::new(83),
+        fee_ppm: Ppm(84),
+        room_ppm: Ppm(85),
+        lifetime_ms: 86,
+        valid_ms: 87,
+    };
+    let demanded = requests.map(|request| Event::ChainDemanded {
+        id: EffectId(44),
+        request,
+    });
+    let mut all = demanded.to_vec();
+    all.extend(happened.map(Event::Sale));
+    all.push(Event::SalesSet(Box::new(policy)));
     all
 }
 

@@ -275,7 +275,9 @@ impl Adapter {
             | ChainRequest::RenewReserve { .. }
             | ChainRequest::SpliceIn { .. }
             | ChainRequest::SpliceOut { .. }
-            | ChainRequest::CloseLightning { .. } => {
+            | ChainRequest::CloseLightning { .. }
+            | ChainRequest::SellLightning { .. }
+            | ChainRequest::CloseSold { .. } => {
                 unreachable!("this world has vaults only")
             }
             ChainRequest::StartLower {

@@ -32,6 +32,8 @@ const FOREIGN: &[&str] = &[
     "node:util",
     "lightning::util",
     "lightning::ln::chan_utils",
+    "lightning_liquidity::utils",
+    "amt_to_forward_msat",
     "futures-util",
     "futures_util",
     "tokio-util",
@@ -57,6 +59,7 @@ const TYPE_ENDINGS: &[&str] = &["Manager", "Handler", "Service", "Base"];
 
 /// Methods that traits of rust-lightning ask for by this name.
 const FOREIGN_METHODS: &[&str] = &[
+    "get_and_clear_pending_msg",
     "get_best_block",
     "get_block",
     "get_block_hash_by_height",

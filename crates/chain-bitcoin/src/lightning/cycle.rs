@@ -113,10 +113,12 @@ fn write(inner: &Inner) -> Result<bool, crate::Fault> {
     // This order is what the module's first page promises. Confirmed is only what the batch is sure to contain; the manager
     // is younger than all monitors, and older than all records, in it.
     let queued = inner.persister.take_queued();
-    let monitors = inner.store.take_monitors();
-    let has_changed = inner.channels.get_and_clear_needs_persistence() || !monitors.is_empty();
-    let manager = has_changed.then(|| (MANAGER.to_vec(), inner.channels.encode()));
-    let batch = inner.store.take(monitors, manager);
+    let batch = inner.counting.apart(|| {
+        let monitors = inner.store.take_monitors();
+        let has_changed = inner.channels.get_and_clear_needs_persistence() || !monitors.is_empty();
+        let manager = has_changed.then(|| (MANAGER.to_vec(), inner.channels.encode()));
+        inner.store.take(monitors, manager)
+    });
     if batch.is_empty() && queued.is_empty() {
         return Ok(false);
     }

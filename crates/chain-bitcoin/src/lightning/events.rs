@@ -39,6 +39,14 @@ pub(crate) async fn handle(inner: Arc<Inner>, event: Event) -> Result<(), Replay
     inner.dispatch(event).await.map_err(|Unheard| ReplayEvent())
 }
 
+/// As [`handle`], for what comes of channels: while a forwarded payment is being counted, all else waits.
+pub(crate) async fn handle_of_channels(inner: Arc<Inner>, event: Event) -> Result<(), ReplayEvent> {
+    match inner.counting.is_under_way() {
+        true => Err(ReplayEvent()),
+        false => handle(inner, event).await,
+    }
+}
+
 impl Inner {
     async fn dispatch(&self, event: Event) -> Result<(), Unheard> {
         match event {
@@ -68,19 +76,13 @@ impl Inner {
                 self.path_done(hash, &path);
                 Ok(())
             }
-            Event::PaymentForwarded {
-                prev_channel_id: Some(from),
-                next_channel_id: Some(to),
-                outbound_amount_forwarded_msat: Some(went_msat),
-                total_fee_earned_msat,
-                ..
-            } => {
-                let came_msat = went_msat.saturating_add(total_fee_earned_msat.unwrap_or(0));
-                self.closings.forwarded(from, came_msat, to, went_msat);
-                Ok(())
-            }
+            Event::PaymentForwarded { .. } => self.forwarded(event).await,
             Event::BumpTransaction(bump) => {
                 self.bumper.handle_event(&bump).await;
+                Ok(())
+            }
+            Event::HTLCIntercepted { .. } => {
+                self.intercepted(event).await;
                 Ok(())
             }
             // Failed paths of payments, probes and offers: nothing that the pool books.
@@ -125,6 +127,13 @@ impl Inner {
                 failure_type: HTLCHandlingFailureType::Receive { payment_hash },
                 ..
             } => self.returned(payment_hash).await,
+            Event::HTLCHandlingFailed {
+                failure_type: failed @ HTLCHandlingFailureType::Forward { .. },
+                ..
+            } => {
+                self.sale_failed(failed).await;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -269,13 +278,17 @@ impl Inner {
             Event::ChannelReady {
                 user_channel_id,
                 counterparty_node_id,
+                channel_id,
                 ..
             } => {
                 if let Ok(details) = self.details(ChannelNumber(user_channel_id)) {
                     self.closings.name(&details);
                 }
+                let channel = ChannelNumber(user_channel_id);
+                self.sale_ready(channel, &channel_id, &counterparty_node_id)
+                    .await;
                 self.tell(Observation::ChannelReady {
-                    channel: ChannelNumber(user_channel_id),
+                    channel,
                     peer: counterparty_node_id.serialize(),
                 })
                 .await
@@ -290,6 +303,7 @@ impl Inner {
             } => {
                 let channel = ChannelNumber(user_channel_id);
                 self.leave_out(channel);
+                self.sale_closed(channel).await;
                 let own_reason = self.lock_reasons().get(&channel).cloned();
                 self.tell(Observation::ChannelClosed {
                     channel,

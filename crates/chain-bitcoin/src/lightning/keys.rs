@@ -49,6 +49,7 @@ pub(crate) struct Keys {
     ldk: KeysManager,
     preimages: [u8; 32],
     keysends: [u8; 32],
+    promises: [u8; 32],
     wallet: Arc<dyn HotWallet>,
 }
 
@@ -68,6 +69,7 @@ impl Keys {
             ldk,
             preimages: seed.derive("forebay settlement preimages"),
             keysends: seed.derive("forebay keysend preimages"),
+            promises: seed.derive("forebay channel terms"),
             wallet,
         }
     }
@@ -80,6 +82,11 @@ impl Keys {
 
     pub(crate) fn signer_of(&self, channel_keys: [u8; 32]) -> InMemorySigner {
         self.ldk.derive_channel_keys(&channel_keys)
+    }
+
+    /// By which terms that we offered are known again.
+    pub(crate) fn promises(&self) -> [u8; 32] {
+        self.promises
     }
 
     /// The preimage of a settlement id: HMAC-SHA256 keyed by a secret of the seed, so that nobody guesses it from the id.

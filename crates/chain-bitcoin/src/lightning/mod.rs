@@ -13,9 +13,11 @@ mod closings;
 mod course;
 mod cycle;
 mod events;
+mod forwards;
 mod invoice;
 mod keys;
 mod keysend;
+mod lsps;
 mod message;
 mod node;
 mod observation;
@@ -25,6 +27,8 @@ mod peers;
 mod persist;
 mod record;
 mod recover;
+mod sale_records;
+mod sales;
 mod settings;
 mod start;
 mod store;
@@ -40,7 +44,8 @@ pub use keysend::KeysendTerms;
 pub use message::verify_message;
 pub use node::LightningNode;
 pub use observation::{
-    ChannelNumber, NodeId, Observation, Observations, Observed, Output, PaymentFailure, PaymentHash,
+    ChannelNumber, NodeId, Observation, Observations, Observed, Output, PaymentFailure,
+    PaymentHash, SaleNumber, SaleRequest, SaleTerms,
 };
 pub use payment::{PaymentStanding, PaymentTerms};
 pub use recover::{Recovered, recover};

@@ -13,11 +13,14 @@ use super::chain::{Broadcaster, FeeRates};
 use super::channel::FundingBatch;
 use super::closings::Closings;
 use super::cycle::Wake;
+use super::forwards::Counting;
 use super::keys::Keys;
+use super::lsps::Lsps;
 use super::observation::{ChannelNumber, NodeId, Observations, Observed};
 use super::outbox::Outbox;
 use super::peers::WantedPeers;
 use super::persist::Persister;
+use super::sale_records::Sales;
 use super::settings::LightningSettings;
 use super::store::Store;
 use super::types::{Channels, Gossip, Graph, Log, Monitors, Peers, Scorer, Sweeper};
@@ -68,6 +71,9 @@ pub(crate) struct Inner {
     pub(crate) graph: Arc<Graph>,
     pub(crate) scorer: Arc<RwLock<Scorer>>,
     pub(crate) sweeper: Arc<Sweeper>,
+    pub(crate) lsps: Arc<Lsps>,
+    pub(crate) sales: Sales,
+    pub(crate) counting: Counting,
     pub(crate) bumper: Bumper,
     pub(crate) observations: mpsc::Sender<Observed>,
     pub(crate) wake: Arc<Wake>,

@@ -15,6 +15,38 @@ pub type PaymentHash = [u8; 32];
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ChannelNumber(pub u128);
 
+/// A channel sold, by the short channel id that stands in its buyer's invoice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SaleNumber(pub u64);
+
+/// A question that a node waits for the answer to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SaleRequest {
+    /// Who asks.
+    pub peer: NodeId,
+    /// Its own name for the question.
+    pub id: String,
+    /// Whether it buys, or asks for terms.
+    pub is_purchase: bool,
+}
+
+/// On what terms a channel is sold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SaleTerms {
+    /// What it costs at least, in msat.
+    pub fee_min_msat: u64,
+    /// What it costs, in millionths of the payment that opens it.
+    pub fee_ppm: u32,
+    /// Until when they stand, in seconds.
+    pub valid_until_s: u64,
+    /// How long the channel is kept open, in blocks.
+    pub lifetime_blocks: u32,
+    /// The smallest payment that opens it, in msat.
+    pub payment_min_msat: u64,
+    /// The largest, in msat.
+    pub payment_max_msat: u64,
+}
+
 /// A transaction output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Output {
@@ -147,6 +179,44 @@ pub enum Observation {
     SpliceFailed {
         /// The channel.
         channel: ChannelNumber,
+    },
+    /// A payment that others sent passed through.
+    Forwarded {
+        /// Its number: one more than that of the one before.
+        number: u64,
+        /// All that stays with us, in msat.
+        fee_msat: u64,
+        /// What of it was withheld from the payee for a channel that it bought, in msat.
+        withheld_msat: u64,
+        /// The channel by which it went on, where it is known.
+        to: Option<ChannelNumber>,
+    },
+    /// A node asks on what terms it could buy a channel: to be answered by an offer or a no.
+    TermsAsked {
+        /// The question.
+        request: SaleRequest,
+    },
+    /// A node buys a channel on terms of ours: to be answered by a promise or a no.
+    ChannelAsked {
+        /// The question.
+        request: SaleRequest,
+        /// As we offered them.
+        terms: SaleTerms,
+        /// The payment that will open it, in msat; where none is named, it comes in one part.
+        payment_msat: Option<u64>,
+    },
+    /// The payment that opens a channel is held: the channel is to be sold now, or the payment given back.
+    PaymentHeld {
+        /// Which sale.
+        sale: SaleNumber,
+        /// Its buyer, connected a moment ago.
+        peer: NodeId,
+        /// What is held, in msat.
+        amount_msat: u64,
+        /// What will be withheld of it, in msat.
+        fee_msat: u64,
+        /// What the hot wallet can put into one more channel, in sat.
+        spendable_sat: u64,
     },
     /// What can be paid to and received from a peer has changed.
     Capacity {

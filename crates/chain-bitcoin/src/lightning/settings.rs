@@ -29,6 +29,9 @@ pub struct LightningSettings {
     pub alias: String,
     /// Whether peers may open channels to it.
     pub accepts_channels: bool,
+    /// Whether it sells channels just in time (LSPS2), to whom its listener says. Payments of others then pass to channels that
+    /// the network is not told of, as those sold are.
+    pub sells_channels: bool,
     /// How deep the funding of a channel that a peer opens has to lie, in blocks.
     pub confirmations: u32,
     /// How many payments may be under way to us in one channel, at most [`PAYMENT_SLOTS_MAX`].
@@ -54,6 +57,7 @@ impl LightningSettings {
             announced: Vec::new(),
             alias: String::new(),
             accepts_channels: true,
+            sells_channels: false,
             confirmations: 3,
             payment_slots: PAYMENT_SLOTS_MAX,
             reserve_sat: 25_000,
@@ -75,6 +79,8 @@ impl LightningSettings {
         // Each channel that a peer asks for is judged by the hot wallet's reserve.
         config.manually_accept_inbound_channels = true;
         config.reject_inbound_splices = false;
+        config.accept_intercept_htlcs = self.sells_channels;
+        config.accept_forwards_to_priv_channels = self.sells_channels;
         config
     }
 }

@@ -29,11 +29,14 @@ use tokio::sync::{mpsc, watch};
 use super::chain::{Broadcaster, FeeRates};
 use super::closings::Closings;
 use super::cycle::{self, MANAGER, Wake};
+use super::forwards::Counting;
 use super::keys::Keys;
+use super::lsps::Lsps;
 use super::node::{Inner, Locks};
 use super::observation::{OBSERVATIONS_MAX, Observations};
 use super::outbox::Outbox;
 use super::persist::{MONITORS, Persister, UPDATES};
+use super::sale_records::Sales;
 use super::settings::LightningSettings;
 use super::store::Store;
 use super::sweep::{SWEEPER, SweeperStore};
@@ -110,7 +113,8 @@ pub(crate) async fn start(
         )
         .await?;
     ground.put_fundings_right(&channels)?;
-    let (inner, observations) = ground.assemble(settings, bitcoind, wake, channels, sweeper);
+    let assembled = ground.assemble(settings, bitcoind, wake, channels, sweeper);
+    let (inner, observations) = assembled.await?;
     let writer = set_in_motion(&inner, listener, cache, tip)?;
     Ok((inner, observations, writer))
 }
@@ -442,24 +446,28 @@ impl Ground {
             .map_err(block_fault)
     }
 
-    fn assemble(
+    async fn assemble(
         self,
         settings: LightningSettings,
         bitcoind: Arc<Bitcoind>,
         wake: Arc<Wake>,
         channels: Arc<Channels>,
         sweeper: Arc<Sweeper>,
-    ) -> (Arc<Inner>, Observations) {
+    ) -> Result<(Arc<Inner>, Observations), Fault> {
         let gossip = Arc::new(P2PGossipSync::new(
             Arc::clone(&self.graph),
             None,
             Arc::clone(&self.log),
         ));
+        let sells = settings.sells_channels;
+        let (keys, store) = (&self.keys, &self.store);
+        let lsps = Arc::new(Lsps::new(sells, keys, &channels, store, &self.broadcaster).await?);
+        let sales = Sales::load(Arc::clone(store))?;
         let handlers = MessageHandler {
             chan_handler: Arc::clone(&channels),
             route_handler: Arc::clone(&gossip),
             onion_message_handler: Arc::new(IgnoringMessageHandler {}),
-            custom_message_handler: Arc::new(IgnoringMessageHandler {}),
+            custom_message_handler: Arc::clone(&lsps),
             send_only_message_handler: Arc::clone(&self.monitors),
         };
         let peers = Arc::new(Peers::new(
@@ -510,6 +518,9 @@ impl Ground {
             scorer: self.scorer,
             sweeper,
             bumper,
+            lsps,
+            sales,
+            counting: Counting::default(),
             observations: sender,
             wake,
             channel_events: tokio::sync::Notify::new(),
@@ -521,7 +532,7 @@ impl Ground {
             observed,
             ended: has_ended,
         };
-        (inner, observations)
+        Ok((inner, observations))
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) fn spawn_all(
     spawn(inner, monitor_events(Arc::clone(inner)));
     spawn(inner, follow(Arc::clone(inner), cache, tip));
     spawn(inner, capacity(Arc::clone(inner)));
+    spawn(inner, super::forwards::tell_forwards(Arc::clone(inner)));
+    spawn(inner, super::sales::sale_events(Arc::clone(inner)));
+    spawn(inner, super::sales::look_after_sales(Arc::clone(inner)));
     spawn(inner, update_fees(Arc::clone(inner)));
     spawn(
         inner,
@@ -96,12 +99,16 @@ async fn channel_events(inner: Arc<Inner>) {
         let handle = |event| {
             let (inner, is_behind) = (Arc::clone(&inner), Arc::clone(&is_behind));
             async move {
-                let handled = events::handle(inner, event).await;
+                let handled = events::handle_of_channels(inner, event).await;
                 is_behind.fetch_or(handled.is_err(), Ordering::SeqCst);
                 handled
             }
         };
         inner.channels.process_pending_events_async(handle).await;
+        // After a payment that was counted, other events waited.
+        if inner.counting.end() {
+            continue;
+        }
         let is_behind = is_behind.load(Ordering::SeqCst);
         if !is_behind && inner.tell_closings().await {
             // What it waits for is the monitors' events: they are handled by another task.

@@ -19,6 +19,7 @@ use lightning_net_tokio::SocketDescriptor;
 
 use super::chain::{Broadcaster, FeeRates};
 use super::keys::Keys;
+use super::lsps::Lsps;
 use super::persist::Persister;
 use super::sweep::SweeperStore;
 use crate::bitcoind::Bitcoind;
@@ -63,7 +64,7 @@ pub(crate) type Peers = PeerManager<
     Arc<Gossip>,
     Arc<IgnoringMessageHandler>,
     Arc<Log>,
-    Arc<IgnoringMessageHandler>,
+    Arc<Lsps>,
     Arc<Keys>,
     Arc<Monitors>,
 >;

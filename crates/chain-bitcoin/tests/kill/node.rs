@@ -1,20 +1,21 @@
 //! A Lightning node as a process of its own, told what to do on standard input, for tests that kill it at any moment.
 //!
-//! Arguments: its folder, its name, and the port of a regtest bitcoind. Each line asks for one thing and gets one line.
+//! Arguments: its folder, its name, the port of a regtest bitcoind, and where it listens if it sells channels just in time, to
+//! anybody, one sat for each hundred. Each line asks for one thing and gets one line.
 //! What it observes goes to the file `journal` in its folder, synced before it is acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::Network;
 use bitcoin::hashes::{Hash, sha256};
 use forebay_chain_bitcoin::bitcoind::{Bitcoind, BitcoindSettings, Credentials};
 use forebay_chain_bitcoin::lightning::{
     ChannelNumber, HotWallet, InvoiceTerms, LightningNode, LightningSettings, NodeId, Observation,
-    Observations, Opening, PaymentStanding, PaymentTerms, Seed,
+    Observations, Opening, PaymentStanding, PaymentTerms, SaleTerms, Seed,
 };
 
 mod coins;
@@ -26,21 +27,25 @@ type Outcome = Result<String, String>;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, name, port] = arguments.as_slice() else {
-        eprintln!("arguments: folder, name, port of bitcoind");
-        std::process::exit(2);
+    let (folder, name, port, listen) = match arguments.as_slice() {
+        [folder, name, port] => (folder, name, port, None),
+        [folder, name, port, listen] => (folder, name, port, Some(listen)),
+        _ => {
+            eprintln!("arguments: folder, name, port of bitcoind, where a seller listens");
+            std::process::exit(2);
+        }
     };
     let folder = PathBuf::from(folder);
     let seed = sha256::Hash::hash(name.as_bytes()).to_byte_array();
-    let (node, observations, wallet) = start(folder.clone(), seed, port).await;
+    let (node, observations, wallet) = start(folder.clone(), seed, port, listen).await;
+    let node = Arc::new(node);
     let journal = OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("journal"))
         .expect("a journal");
-    tokio::spawn(keep(observations, journal));
+    tokio::spawn(keep(Arc::clone(&node), observations, journal));
     println!("ready {}", hex(&node.identity()));
-    let node = Arc::new(node);
     for line in std::io::stdin().lock().lines() {
         let words: Vec<String> = line
             .expect("text")
@@ -59,6 +64,7 @@ async fn start(
     folder: PathBuf,
     seed: [u8; 32],
     port: &str,
+    listen: Option<&String>,
 ) -> (LightningNode, Observations, Arc<TestCoins>) {
     let credentials = Credentials::User {
         name: "forebay".to_owned(),
@@ -70,13 +76,15 @@ async fn start(
     let wallet = TestCoins::start(seed, Arc::clone(&bitcoind));
     let mut settings = LightningSettings::new(folder, Network::Regtest, Seed::new(seed));
     settings.poll = Duration::from_millis(100);
+    settings.listen = listen.map(|listen| listen.parse().expect("an address"));
+    settings.sells_channels = listen.is_some();
     let (node, observations) = LightningNode::start(settings, bitcoind, wallet.clone())
         .await
         .unwrap_or_else(|fault| panic!("{fault}"));
     (node, observations, wallet)
 }
 
-async fn keep(mut observations: Observations, mut journal: File) {
+async fn keep(node: Arc<LightningNode>, mut observations: Observations, mut journal: File) {
     while let Some(observed) = observations.next().await {
         let line = match &observed.observation {
             Observation::Received {
@@ -84,7 +92,13 @@ async fn keep(mut observations: Observations, mut journal: File) {
             } => format!("received {} {amount_msat}\n", hex(hash)),
             Observation::Sent { hash, fee_msat, .. } => format!("sent {} {fee_msat}\n", hex(hash)),
             Observation::Failed { hash, .. } => format!("failed {}\n", hex(hash)),
-            Observation::ChannelPending { .. } => "funded\n".to_owned(),
+            Observation::ChannelPending {
+                channel, fee_sat, ..
+            } => format!("funded {} {fee_sat}\n", channel.0),
+            Observation::Forwarded {
+                number, fee_msat, ..
+            } => format!("forwarded {number} {fee_msat}\n"),
+            Observation::PaymentHeld { sale, .. } => format!("held {}\n", sale.0),
             Observation::ChannelClosed { reason, .. } => format!("closed {reason}\n"),
             _ => String::new(),
         };
@@ -94,7 +108,46 @@ async fn keep(mut observations: Observations, mut journal: File) {
                 .expect("the disk has room");
             journal.sync_data().expect("the disk works");
         }
+        sell(&node, &observed.observation).await;
         observed.acknowledge();
+    }
+}
+
+/// Sells to whoever asks. What a buyer that is gone does not hear, and what has gone back meanwhile, is no fault.
+async fn sell(node: &LightningNode, observation: &Observation) {
+    match observation {
+        Observation::TermsAsked { request } => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let terms = SaleTerms {
+                fee_min_msat: 1_000_000,
+                fee_ppm: 10_000,
+                valid_until_s: now.expect("after 1970").as_secs() + 3_600,
+                lifetime_blocks: 4_320,
+                payment_min_msat: 10_000_000,
+                payment_max_msat: 400_000_000,
+            };
+            let _unless_gone = node.offer(request, &terms);
+        }
+        Observation::ChannelAsked { request, terms, .. } => {
+            let sale = node.draw_sale();
+            let _unless_gone = node.promise(request, sale, terms.valid_until_s).await;
+        }
+        Observation::PaymentHeld {
+            sale,
+            peer,
+            amount_msat,
+            ..
+        } => {
+            let opening = Opening {
+                channel: ChannelNumber(u128::from(sale.0)),
+                peer: *peer,
+                value_sat: amount_msat / 1_000 + 50_000,
+                public: false,
+                fee_max_sat: 10_000,
+            };
+            let _unless_gone = node.sell(*sale, opening).await;
+        }
+        _ => {}
     }
 }
 
@@ -141,6 +194,14 @@ async fn obey(node: &LightningNode, wallet: &TestCoins, words: &[String]) -> Out
             node.pay(&terms).map(word).map_err(told)
         }
         ["payment", hash] => node.payment(bytes(hash)?).map(word).map_err(told),
+        // What is ours in all channels, in msat; how many are usable; how many payments are under way.
+        ["channels"] => {
+            let channels = node.channels().map_err(told)?;
+            let ours: u64 = channels.iter().map(|c| c.balance_msat).sum();
+            let usable = channels.iter().filter(|c| c.usable).count();
+            let pending: u64 = channels.iter().map(|c| c.pending).sum();
+            Ok(format!("{} {usable} {ours} {pending}", channels.len()))
+        }
         ["channel"] => {
             let channels = node.channels().map_err(told)?;
             Ok(channels.first().map_or("none".to_owned(), |c| {

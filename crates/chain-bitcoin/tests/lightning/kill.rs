@@ -250,7 +250,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The node, and the ends of its standard input and output.
-struct Process {
+pub(crate) struct Process {
+    pub(crate) identity: bitcoin::secp256k1::PublicKey,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -258,41 +259,55 @@ struct Process {
 
 impl Process {
     fn start(folder: &PathBuf, port: u16) -> Self {
+        Self::start_with(folder, port, &[])
+    }
+
+    /// One that sells channels just in time, and listens there.
+    pub(crate) fn start_seller(folder: &PathBuf, port: u16, listen: std::net::SocketAddr) -> Self {
+        Self::start_with(folder, port, &[listen.to_string()])
+    }
+
+    fn start_with(folder: &PathBuf, port: u16, more: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_lightning-under-kill"))
             .arg(folder)
             .args(["killed", &port.to_string()])
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the node starts");
         let input = child.stdin.take().expect("piped");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut process = Self {
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let line = read_line(&mut output);
+        let identity = line.strip_prefix("ready ").expect("it is ready");
+        Self {
+            identity: identity.parse().expect("a key"),
             child,
             input,
             output,
-        };
-        let line = process.line();
-        assert!(line.starts_with("ready "), "{line}");
-        process
+        }
     }
 
-    fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         writeln!(self.input, "{line}").expect("the node reads");
         self.line()
     }
 
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the node answers");
-        assert!(line.ends_with('\n'), "the node ended: {line}");
-        line.trim_end().to_owned()
+        read_line(&mut self.output)
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it is gone");
     }
+}
+
+fn read_line(output: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("the node answers");
+    assert!(line.ends_with('\n'), "the node ended: {line}");
+    line.trim_end().to_owned()
 }
 
 impl Drop for Process {

@@ -632,7 +632,12 @@ fn observation(told: &ours::Observation) -> Option<Observation> {
             channel: channel(number),
             fee_sat: fee_sat.expect("the node was not killed"),
         },
-        Told::SpliceFailed { .. } => return None,
+        // Who sells channels is not in the suite.
+        Told::SpliceFailed { .. }
+        | Told::Forwarded { .. }
+        | Told::TermsAsked { .. }
+        | Told::ChannelAsked { .. }
+        | Told::PaymentHeld { .. } => return None,
         Told::Capacity {
             outbound_msat,
             inbound_msat,

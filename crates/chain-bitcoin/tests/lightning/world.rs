@@ -139,7 +139,10 @@ impl World {
 
     /// With coins: without them it takes no channel with anchors.
     pub(crate) fn theirs(&self, name: &str) -> Theirs {
-        let theirs = Theirs::start(self, name);
+        self.with_coins(Theirs::start(self, name))
+    }
+
+    pub(crate) fn with_coins(&self, theirs: Theirs) -> Theirs {
         let address = theirs.node.onchain_payment().new_address();
         self.pay(&address.expect("an address"), 1_000_000);
         self.mine(1);
@@ -300,6 +303,10 @@ impl Ours {
         channels.into_iter().find(|c| c.channel == channel)
     }
 
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     pub(crate) fn told(&self) -> Vec<Observation> {
         self.told.lock().expect("lock").clone()
     }
@@ -356,9 +363,15 @@ impl Ours {
 /// A node of ours that peers can open channels to, and where it listens.
 pub(crate) fn listening_ours(world: &World, name: &str) -> (Ours, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    (ours_at(world, name, address, false), address)
+}
+
+/// A node of ours that listens there, and sells channels or does not.
+pub(crate) fn ours_at(world: &World, name: &str, address: SocketAddr, sells: bool) -> Ours {
     let mut settings = our_settings(world, name, Seed::new(seed_of(name)));
     settings.listen = Some(address);
-    (Ours::start(world, name, settings), address)
+    settings.sells_channels = sells;
+    Ours::start(world, name, settings)
 }
 
 pub(crate) fn our_settings(world: &World, name: &str, seed: Seed) -> LightningSettings {
@@ -406,6 +419,14 @@ pub(crate) struct Theirs {
 impl Theirs {
     /// In its own folder, where a second start finds what the first one left.
     pub(crate) fn start(world: &World, name: &str) -> Self {
+        Self::start_with(world, name, |_| {})
+    }
+
+    pub(crate) fn start_with(
+        world: &World,
+        name: &str,
+        set: impl FnOnce(&mut ldk_node::Builder),
+    ) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut builder = ldk_node::Builder::new();
         builder.set_network(Network::Regtest);
@@ -422,6 +443,7 @@ impl Theirs {
             .set_listening_addresses(vec![listening])
             .expect("one address");
         builder.set_node_alias(name.to_owned()).expect("short");
+        set(&mut builder);
         let node = builder.build().expect("a node");
         node.start().expect("the node starts");
         let node = Arc::new(node);

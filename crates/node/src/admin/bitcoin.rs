@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use forebay_api::{
-    AddBitcoin, Asset, Bitcoin, LightningChannel, LightningView, Liquidity, ProblemKind,
-    SetBitcoin, Units,
+    AddBitcoin, Asset, Bitcoin, Buyers, LightningChannel, LightningView, Liquidity, ProblemKind,
+    SalePolicy, SetBitcoin, Sold, Units,
 };
 use forebay_channel::NodeId;
 use forebay_pool::{
@@ -59,11 +59,64 @@ pub(super) async fn set(office: &Office, id: CommandId, asked: SetBitcoin) -> Re
         capital_ppm_per_day: Ppm(told.capital_ppm_per_day),
     };
     instruct(office, id, Admin::SetLiquidity(policy)).await?;
+    if let Some(told) = asked.sales {
+        instruct(office, second(id), Admin::SetSales(sales(&told)?)).await?;
+    }
     show(office).await
 }
 
+/// The id of the second instruction of one request.
+fn second(CommandId(mut id): CommandId) -> CommandId {
+    id[0] = !id[0];
+    CommandId(id)
+}
+
+fn sales(told: &SalePolicy) -> Result<forebay_pool::SalePolicy, No> {
+    Ok(forebay_pool::SalePolicy {
+        buyers: match told.buyers {
+            Buyers::Nobody => forebay_pool::Buyers::Nobody,
+            Buyers::Peers => forebay_pool::Buyers::Peers,
+            Buyers::Anyone => forebay_pool::Buyers::Anyone,
+        },
+        payment_min: millisatoshi(told.payment_min)?,
+        channel_max: millisatoshi(told.channel_max)?,
+        sold_max: millisatoshi(told.sold_max)?,
+        fee_min: millisatoshi(told.fee_min)?,
+        fee_ppm: Ppm(told.fee_ppm),
+        room_ppm: Ppm(told.room_ppm),
+        lifetime_ms: told.lifetime_ms,
+        valid_ms: told.valid_ms,
+    })
+}
+
+fn sale_policy(policy: &forebay_pool::SalePolicy) -> SalePolicy {
+    SalePolicy {
+        buyers: match policy.buyers {
+            forebay_pool::Buyers::Nobody => Buyers::Nobody,
+            forebay_pool::Buyers::Peers => Buyers::Peers,
+            forebay_pool::Buyers::Anyone => Buyers::Anyone,
+        },
+        payment_min: satoshi(policy.payment_min),
+        channel_max: satoshi(policy.channel_max),
+        sold_max: satoshi(policy.sold_max),
+        fee_min: satoshi(policy.fee_min),
+        fee_ppm: policy.fee_ppm.value(),
+        room_ppm: policy.room_ppm.value(),
+        lifetime_ms: policy.lifetime_ms,
+        valid_ms: policy.valid_ms,
+    }
+}
+
+fn sold(sales: &forebay_pool::Sales) -> Sold {
+    Sold {
+        held: sales.held().into(),
+        earned: sales.earned.into(),
+        cost: sales.cost.into(),
+        routed: sales.routed.into(),
+    }
+}
+
 fn liquidity(policy: &LiquidityPolicy) -> Liquidity {
-    let satoshi = |amount: Amount| Amount::new(amount.value() / 1_000).into();
     Liquidity {
         cover_days: policy.cover_days,
         channel_max: satoshi(policy.channel_max),
@@ -74,6 +127,10 @@ fn liquidity(policy: &LiquidityPolicy) -> Liquidity {
         idle_ms: policy.idle_ms,
         capital_ppm_per_day: policy.capital_ppm_per_day.value(),
     }
+}
+
+fn satoshi(amount: Amount) -> Units {
+    Amount::new(amount.value() / 1_000).into()
 }
 
 fn millisatoshi(satoshi: Units) -> Result<Amount, No> {
@@ -89,12 +146,17 @@ pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
         let node = NodeId(standing.peer);
         let channel = LightningChannelId(standing.channel.0);
         let named = office.core.query(move |state| {
-            let peer = state.peer(state.peer_at(node)?)?;
-            let account = peer.lightning.as_deref()?;
-            let known = account.channels.get(&channel);
-            Some((peer.name.clone(), known.map(|known| known.cost)))
+            let peer = state.peer_at(node).and_then(|peer| state.peer(peer));
+            let account = peer.and_then(|peer| peer.lightning.as_deref());
+            let known = account.and_then(|account| account.channels.get(&channel));
+            let mut sales = state.sales().open();
+            let sale = sales.find(|(_, sale)| sale.channel() == Some(channel));
+            let earned = sale.map(|(_, sale)| sale.earned);
+            let cost = sale.map(|(_, sale)| sale.cost);
+            let cost = cost.or(known.map(|known| known.cost));
+            (peer.map(|peer| peer.name.clone()), cost, earned)
         });
-        let (peer, cost) = named.await?.unzip();
+        let (peer, cost, earned) = named.await?;
         channels.push(LightningChannel {
             channel: standing.channel.0.to_string(),
             node: node.to_string(),
@@ -105,10 +167,22 @@ pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
             outbound: units(standing.outbound_msat),
             inbound: units(standing.inbound_msat),
             usable: standing.usable,
-            cost: cost.flatten().unwrap_or(Amount::ZERO).into(),
+            cost: cost.unwrap_or(Amount::ZERO).into(),
+            earned: earned.map(Units::from),
         });
     }
     let (confirmed, pending) = lightning.balance();
+    let core = &office.core;
+    let (liquidity, sales, sold) = core
+        .query(|state| {
+            let sales = state.sales();
+            (
+                liquidity(state.liquidity()),
+                sale_policy(sales.policy()),
+                sold(sales),
+            )
+        })
+        .await?;
     Ok(Bitcoin {
         network: lightning.network().to_string(),
         node: face.node.to_string(),
@@ -117,10 +191,9 @@ pub(super) async fn show(office: &Office) -> Result<Bitcoin, No> {
         confirmed: units(confirmed),
         pending: units(pending),
         channels,
-        liquidity: office
-            .core
-            .query(|state| liquidity(state.liquidity()))
-            .await?,
+        liquidity,
+        sales,
+        sold,
     })
 }
 

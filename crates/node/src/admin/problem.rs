@@ -94,6 +94,7 @@ fn kind_of(rejection: &Rejection) -> ProblemKind {
         | ClaimTooLarge { .. }
         | ClaimTooSmall { .. }
         | NotHeld { .. }
+        | NotSold(_)
         | UnknownEffect
         | BadPrice
         | BadFact(_) => ProblemKind::Rejected,

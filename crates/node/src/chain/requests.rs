@@ -19,6 +19,8 @@ pub(super) async fn translate(
         | ChainRequest::SpliceIn { .. }
         | ChainRequest::SpliceOut { .. }
         | ChainRequest::CloseLightning { .. }
+        | ChainRequest::SellLightning { .. }
+        | ChainRequest::CloseSold { .. }
         | ChainRequest::ToReserve { .. }
         | ChainRequest::FromReserve { .. }
         | ChainRequest::RenewReserve { .. } => {

@@ -348,7 +348,11 @@ impl Lightning {
             | Observation::ClosingPaid { .. }
             | Observation::ChannelReturned { .. }
             | Observation::SplicePending { .. }
-            | Observation::SpliceFailed { .. } => return None,
+            | Observation::SpliceFailed { .. }
+            | Observation::Forwarded { .. }
+            | Observation::TermsAsked { .. }
+            | Observation::ChannelAsked { .. }
+            | Observation::PaymentHeld { .. } => return None,
         })
     }
 

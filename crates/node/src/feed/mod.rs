@@ -4,6 +4,7 @@
 mod claim;
 mod lightning;
 mod reserve;
+mod sale;
 mod words;
 
 use std::collections::VecDeque;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use forebay_channel::Address;
-use forebay_pool::{ChainRequest, Event, NoticeKind, RelationKind, State, VaultFact};
+use forebay_pool::{Buyers, ChainRequest, Event, NoticeKind, RelationKind, State, VaultFact};
 use forebay_quantity::{Amount, AssetId, ChannelSerial, PeerId};
 
 use super::claim::claim;
 use super::reserve::reserve;
+use super::sale::sale;
 
 /// What numbers stand for.
 #[derive(Debug, Default)]
@@ -157,6 +158,16 @@ impl Names {
                 let text = format!("Lightning channels cover the flow of {days} days from now on");
                 of_pool("liquidity-set", text)
             }
+            Event::Sale(happened) => sale(happened),
+            Event::SalesSet(policy) => {
+                let whom = match policy.buyers {
+                    Buyers::Nobody => "to nobody",
+                    Buyers::Peers => "to nodes of accounts",
+                    Buyers::Anyone => "to any node",
+                };
+                let text = format!("Lightning channels are sold {whom} from now on");
+                of_pool("sales-set", text)
+            }
             Event::BitcoinSaw(fact) => self.on_bitcoin(fact),
             Event::Claim(happened) => claim(happened),
             Event::Reserve(happened) => reserve(happened),
@@ -278,6 +289,15 @@ impl Names {
             ChainRequest::CloseLightning { channel, .. } => {
                 format!("close the Lightning channel {channel}")
             }
+            ChainRequest::SellLightning { amount: ours, .. } => {
+                format!(
+                    "open a Lightning channel that was sold, with {}",
+                    amount(ours)
+                )
+            }
+            ChainRequest::CloseSold { channel, .. } => {
+                format!("close the Lightning channel {channel}, which was sold")
+            }
             ChainRequest::StartClose { .. } => "announce the close".into(),
             ChainRequest::FinishNotice { kind, .. } => format!("finish the {}", notice(*kind)),
             ChainRequest::StartLower { ceiling, .. } => {
@@ -298,6 +318,8 @@ impl Names {
             | ChainRequest::ToReserve { .. }
             | ChainRequest::FromReserve { .. }
             | ChainRequest::RenewReserve { .. }
+            | ChainRequest::SellLightning { .. }
+            | ChainRequest::CloseSold { .. }
             | ChainRequest::StartClose { .. }
             | ChainRequest::FinishNotice { .. }
             | ChainRequest::StartLower { .. } => request

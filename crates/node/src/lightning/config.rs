@@ -38,6 +38,10 @@ pub struct BitcoinConfig {
     /// How deep the funding of a channel that a peer opens has to lie, in blocks.
     #[serde(default = "default_confirmations")]
     pub confirmations: u32,
+    /// Whether channels are sold just in time (LSPS2), to whom `forebay bitcoin liquidity` says. Payments of others then pass to
+    /// channels that the network is not told of, as those sold are.
+    #[serde(default)]
+    pub sells_channels: bool,
     /// The most that the operator's key alone should hold, hot wallet and channels together, in satoshi: what is above goes
     /// to the reserve.
     #[serde(default)]
@@ -82,6 +86,7 @@ impl BitcoinConfig {
             lightning_address: None,
             alias: default_alias(),
             confirmations: default_confirmations(),
+            sells_channels: false,
             hot_max_sat: None,
             reserve: None,
         }

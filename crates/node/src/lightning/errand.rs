@@ -9,7 +9,7 @@ use forebay_chain_bitcoin::lightning::{
 use forebay_chain_bitcoin::{Fault, Retry};
 use forebay_channel::NodeId;
 use forebay_pool::{
-    ChainRequest, Command, LightningChannelId, LightningCommand, lightning_fee_max,
+    ChainRequest, Command, LightningChannelId, LightningCommand, SaleId, lightning_fee_max,
 };
 use forebay_quantity::{Amount, EffectId, Hash32};
 use tokio::sync::mpsc;
@@ -54,6 +54,12 @@ pub(crate) enum ChannelChange {
         value: Amount,
         amount: Amount,
     },
+    /// Open one that was sold; the demand is its number.
+    Sell {
+        sale: SaleId,
+        node: NodeId,
+        amount: Amount,
+    },
     /// Close one; this is ours in it, or more.
     Close {
         channel: LightningChannelId,
@@ -86,7 +92,13 @@ impl ChannelChange {
                 value,
                 amount,
             }),
+            ChainRequest::SellLightning {
+                sale, node, amount, ..
+            } => Some(Self::Sell { sale, node, amount }),
             ChainRequest::CloseLightning {
+                channel, amount, ..
+            }
+            | ChainRequest::CloseSold {
                 channel, amount, ..
             } => Some(Self::Close { channel, amount }),
             ChainRequest::Open { .. }
@@ -109,6 +121,7 @@ impl ChannelChange {
             Self::Open { amount, .. }
             | Self::SpliceIn { amount, .. }
             | Self::SpliceOut { amount, .. }
+            | Self::Sell { amount, .. }
             | Self::Close { amount, .. } => *amount,
         }
     }
@@ -216,6 +229,9 @@ impl Lightning {
                 let node = &self.node;
                 node.splice_out(number, satoshi(amount), satoshi(fee_max))
             }),
+            ChannelChange::Sell { sale, node, amount } => {
+                self.sell(demand, sale, (node, amount, fee_max)).await
+            }
             ChannelChange::Close { channel, .. } => {
                 let number = ChannelNumber(channel.0);
                 self.node.close_within(number, satoshi(fee_max)).await
@@ -261,6 +277,6 @@ impl Lightning {
     }
 }
 
-fn satoshi(amount: Amount) -> u64 {
+pub(super) fn satoshi(amount: Amount) -> u64 {
     u64::try_from(amount.value() / 1_000).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ mod observe;
 mod payout;
 mod recover;
 mod reserve;
+mod sale;
 mod start;
 mod wallet;
 

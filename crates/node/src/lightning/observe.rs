@@ -140,6 +140,10 @@ impl Lightning {
                 .await
             }
             Observation::SpliceFailed { channel } => self.splice_failed(*channel).await,
+            Observation::TermsAsked { .. }
+            | Observation::ChannelAsked { .. }
+            | Observation::PaymentHeld { .. }
+            | Observation::Forwarded { .. } => self.take_sale(observation).await,
             // No hold invoice of ours exists: whoever pays one made it up.
             Observation::Claimable { hash, .. } => {
                 if let Err(fault) = self.node.fail(*hash) {

@@ -171,6 +171,7 @@ pub(super) fn settings(
         listen: bitcoin.lightning_listen,
         alias: bitcoin.alias.clone(),
         confirmations: bitcoin.confirmations,
+        sells_channels: bitcoin.sells_channels,
         ..LightningSettings::new(folder, network, Seed::new(key.derive("lightning")))
     }
 }

@@ -1,5 +1,7 @@
 //! What the pool does with its channels of its own accord, judged by the `ldk-node` at their other end.
 
+mod sale;
+
 use std::str::FromStr;
 
 use ldk_node::lightning::ln::msgs::SocketAddress;
@@ -18,20 +20,31 @@ struct Judge(ldk_node::Node);
 
 impl Judge {
     async fn start(folder: &Path, regtest: &Regtest) -> Self {
+        Self::named("judge", 1_000_000, (folder, regtest), |_| {}).await
+    }
+
+    /// With so many coins, in satoshi.
+    async fn named(
+        name: &str,
+        coins: u64,
+        (folder, regtest): (&Path, &Regtest),
+        set: impl FnOnce(&mut ldk_node::Builder),
+    ) -> Self {
         let mut builder = ldk_node::Builder::new();
         builder.set_network(Network::Regtest);
-        builder.set_storage_dir_path(folder.join("judge").display().to_string());
+        builder.set_storage_dir_path(folder.join(name).display().to_string());
         builder.set_chain_source_bitcoind_rpc(
             "127.0.0.1".into(),
             regtest.port(),
             "forebay".into(),
             "regtest".into(),
         );
+        set(&mut builder);
         let node = builder.build().unwrap();
         node.start().unwrap();
         // Without coins it takes no channel with anchors.
         let address = node.onchain_payment().new_address().unwrap();
-        let coins = bitcoin::Amount::from_sat(1_000_000);
+        let coins = bitcoin::Amount::from_sat(coins);
         regtest.pay(&address, coins).await.unwrap();
         regtest.mine(1).await.unwrap();
         Self(node)

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::rejection::Rejection;
 use crate::state::{
     Asset, AssetDefinition, AssetPolicy, BitcoinDefinition, Genesis, LiquidityPolicy,
-    MILLISATOSHI_SCALE, PeerPolicy, Rail, Relation, RelationKind, State, bounds,
+    MILLISATOSHI_SCALE, PeerPolicy, Rail, Relation, RelationKind, SalePolicy, State, bounds,
 };
 
 pub(super) fn instruct(
@@ -91,6 +91,10 @@ fn decide_one(state: &State, now: Timestamp, admin: &Admin) -> Result<Event, Rej
         Admin::SetLiquidity(policy) => {
             sound_liquidity(policy)?;
             Event::LiquiditySet(Box::new(policy.clone()))
+        }
+        Admin::SetSales(policy) => {
+            sound_sales(policy)?;
+            Event::SalesSet(Box::new(policy.clone()))
         }
         Admin::SetAsset(asset, policy) => {
             let asset = known_asset(*asset)?;
@@ -301,6 +305,20 @@ fn sound_liquidity(policy: &LiquidityPolicy) -> Result<(), Rejection> {
     if policy.change_min.is_zero() || policy.rest_ms == 0 || policy.idle_ms == 0 {
         return Err(Rejection::BadPolicy(
             "the smallest change, the rest after it and the idle time are above zero",
+        ));
+    }
+    Ok(())
+}
+
+fn sound_sales(policy: &SalePolicy) -> Result<(), Rejection> {
+    if policy.payment_min.is_zero() || policy.fee_min.is_zero() || policy.valid_ms == 0 {
+        return Err(Rejection::BadPolicy(
+            "the smallest payment, the least fee and the time that terms stand are above zero",
+        ));
+    }
+    if policy.fee_ppm.value() >= forebay_quantity::PPM_ONE {
+        return Err(Rejection::BadPolicy(
+            "a channel costs less than the payment that opens it",
         ));
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use forebay_quantity::{Amount, EffectId, Hash32, Milliseconds, PeerId, Timestamp};
 
-use super::{claim, liquidity};
+use super::{claim, liquidity, sale};
 use crate::Events;
 use crate::effect::ChainRequest;
 use crate::event::Event;
@@ -88,14 +88,22 @@ pub(super) fn lightning(
             }
         },
         Funded { demand, fee } => {
-            let Some(ChainRequest::OpenLightning { peer, .. }) = state.demands.get(&demand) else {
-                return Err(Rejection::UnknownEffect);
-            };
-            events.push(Event::ChainSettled {
+            let request = state.demands.get(&demand);
+            let settled = Event::ChainSettled {
                 id: demand,
                 failed: false,
-            });
-            Some(LightningEvent::ChannelFunded { peer: *peer, fee })
+            };
+            match request {
+                Some(ChainRequest::OpenLightning { peer, .. }) => {
+                    events.push(settled);
+                    Some(LightningEvent::ChannelFunded { peer: *peer, fee })
+                }
+                Some(ChainRequest::SellLightning { sale: sold, .. }) => {
+                    events.extend([settled, sale::funded(*sold, fee)]);
+                    None
+                }
+                _ => return Err(Rejection::UnknownEffect),
+            }
         }
         Started => {
             events.extend(unknown_capacities(state).map(Event::Lightning));

@@ -4,7 +4,7 @@ use forebay_market::DAY;
 use forebay_quantity::{Amount, AssetId, PeerId, Timestamp};
 
 use super::lightning::account;
-use super::reserve;
+use super::{reserve, sale};
 use crate::Events;
 use crate::command::Command;
 use crate::effect::ChainRequest;
@@ -284,6 +284,10 @@ pub(super) fn observed(
             splices,
         } => {
             let account = account(state, peer)?;
+            // What was sold is kept apart: it is no part of what is wanted.
+            if state.sales.by_channel(channel).is_some() {
+                return Ok(None);
+            }
             let known = account.channels.get(&channel);
             if known.is_some_and(|known| known.value != value) {
                 // After a restart what a splice has come to may be told before the splice.
@@ -325,6 +329,26 @@ pub(super) fn observed(
                 txid,
                 fee,
             }
+        }
+        LightningCommand::ChannelClosed { channel, balance }
+            if state.sales.by_channel(channel).is_some() =>
+        {
+            sale::closed(state, channel, balance, events)?;
+            return Ok(None);
+        }
+        LightningCommand::ChannelReturned {
+            channel,
+            cost,
+            gain,
+        } if state.sales.by_channel(channel).is_some() => {
+            events.push(sale::returned(state, channel, (cost, gain))?);
+            return Ok(None);
+        }
+        LightningCommand::ClosingPaid { channel, txid, fee }
+            if state.sales.by_channel(channel).is_some() =>
+        {
+            events.push(sale::closing_paid(state, channel, (txid, fee))?);
+            return Ok(None);
         }
         LightningCommand::ChannelClosed { channel, balance } => {
             let (peer, account) = with_channel(state, channel)?;

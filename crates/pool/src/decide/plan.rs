@@ -5,7 +5,7 @@ use forebay_channel::{ChannelPolicy, Phase, Step};
 use forebay_market::{DAY, Index, NoteRate, Notes, RAY, pay_note_rate, payable_to_exits};
 use forebay_quantity::{Amount, AssetId, Milliseconds, PeerId, Timestamp};
 
-use super::{lightning, liquidity, reserve};
+use super::{lightning, liquidity, reserve, sale};
 use crate::command::NoticeKind;
 use crate::effect::ChainRequest;
 use crate::event::Event;
@@ -67,7 +67,8 @@ pub(crate) fn plan_assets(state: &State, now: Timestamp) -> Option<Event> {
             let index = index(state, now, asset);
             let raised = index.map(|index| Event::IndexRaised { asset: id, index });
             raised.or_else(|| {
-                let request = reserve::next(state, now, id)?;
+                let request =
+                    reserve::next(state, now, id).or_else(|| sale::closing(state, now, id))?;
                 Some(Event::ChainDemanded {
                     id: state.next_effect,
                     request,
@@ -287,7 +288,9 @@ fn allottable(state: &State, now: Timestamp, id: AssetId, asset: &Asset) -> Amou
             | ChainRequest::RenewReserve { .. }
             | ChainRequest::SpliceIn { .. }
             | ChainRequest::SpliceOut { .. }
-            | ChainRequest::CloseLightning { .. } => Amount::ZERO,
+            | ChainRequest::CloseLightning { .. }
+            | ChainRequest::SellLightning { .. }
+            | ChainRequest::CloseSold { .. } => Amount::ZERO,
         });
     let spoken = spoken.fold(Amount::ZERO, Amount::saturating_add);
     let free = asset

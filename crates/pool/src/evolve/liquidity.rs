@@ -4,6 +4,7 @@ use forebay_quantity::{Amount, EffectId, PeerId, Timestamp};
 
 use super::chain::sum;
 use super::lightning::{account_mut, bear_cost, earn};
+use super::sale;
 use crate::effect::ChainRequest;
 use crate::lightning::LightningEvent;
 use crate::state::{ClosedChannel, LightningChannel, LightningChannelId, State, bounds};
@@ -189,6 +190,8 @@ pub(super) fn failed(state: &mut State, request: &ChainRequest, retry_at: Timest
             state.peer_mut(peer).demands.close = None;
             account_mut(state, peer).changed_at = now;
         }
+        ChainRequest::SellLightning { sale, .. } => sale::opening_failed(state, sale),
+        ChainRequest::CloseSold { sale, .. } => sale::closing_failed(state, sale),
         ChainRequest::Open { .. }
         | ChainRequest::Raise { .. }
         | ChainRequest::Redeem { .. }

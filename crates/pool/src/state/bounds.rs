@@ -36,6 +36,10 @@ pub const WITHDRAWALS_MAX: usize = 1 << 12;
 pub const SCRIPT_MAX: usize = 42;
 /// Lightning channels of one peer, open ones, and closed ones whose money is on its way: one carries a peer, more are its own.
 pub const LIGHTNING_CHANNELS_MAX: usize = 16;
+/// Channels promised or sold that are not over: each is a demand, a wallet's coin and a node's memory.
+pub const SALES_MAX: usize = 1 << 12;
+/// Of them, those of one node: what a node that was paid once needs, and a few that nobody paid.
+pub const SALES_OF_NODE_MAX: usize = 8;
 /// Deposits on Bitcoin, each remembered for ever: 36 bytes each.
 pub const DEPOSITS_MAX: usize = 1 << 20;
 /// Payment hashes remembered, so that none is used twice: months of settlements.

@@ -12,6 +12,7 @@ mod packet;
 mod peer;
 mod reserve;
 mod route;
+mod sale;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -44,6 +45,7 @@ pub(crate) use peer::PeerDemands;
 pub use peer::{Peer, PeerPolicy, Relation, RelationKind};
 pub use reserve::ReserveState;
 pub(crate) use route::Routes;
+pub use sale::{Buyers, Sale, SaleId, SalePolicy, Sales};
 
 use crate::effect::ChainRequest;
 use crate::hash::LookupMap;
@@ -96,6 +98,7 @@ pub struct State {
     pub(crate) claims: Claims,
     pub(crate) reserve: ReserveState,
     pub(crate) liquidity: LiquidityPolicy,
+    pub(crate) sales: Sales,
     /// Look-ups only, rebuilt from the packets: which request ids each link has in flight.
     #[borsh(skip)]
     pub(crate) requests: LookupMap<(u32, u32), PacketId>,
@@ -129,6 +132,7 @@ impl Default for State {
             claims: Claims::default(),
             reserve: ReserveState::default(),
             liquidity: LiquidityPolicy::default(),
+            sales: Sales::default(),
             requests: LookupMap::default(),
             heard: BTreeMap::new(),
             index: Index::default(),
@@ -284,6 +288,11 @@ impl State {
     /// How large Lightning channels are kept.
     pub fn liquidity(&self) -> &LiquidityPolicy {
         &self.liquidity
+    }
+
+    /// Channels sold just in time, and what payments that passed through have earned.
+    pub fn sales(&self) -> &Sales {
+        &self.sales
     }
 
     /// An account's net balance.

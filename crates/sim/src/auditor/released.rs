@@ -128,7 +128,9 @@ impl Auditor {
             | ChainRequest::RenewReserve { .. }
             | ChainRequest::SpliceIn { .. }
             | ChainRequest::SpliceOut { .. }
-            | ChainRequest::CloseLightning { .. } => {}
+            | ChainRequest::CloseLightning { .. }
+            | ChainRequest::SellLightning { .. }
+            | ChainRequest::CloseSold { .. } => {}
         }
     }
 

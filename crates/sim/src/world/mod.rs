@@ -514,6 +514,7 @@ impl World {
             | Command::Lightning(_)
             | Command::Bitcoin(_)
             | Command::Reserve(_)
+            | Command::Sale(_)
             | Command::ClaimPaid(_)
             | Command::PaymentFinal { .. }
             | Command::PaymentRefused { .. } => {}

@@ -153,6 +153,7 @@ impl Post {
             | Command::VaultRules { .. }
             | Command::Bitcoin(_)
             | Command::Reserve(_)
+            | Command::Sale(_)
             | Command::ClaimPaid(_)
             | Command::PaymentFinal { .. }
             | Command::PaymentRefused { .. } => None,
