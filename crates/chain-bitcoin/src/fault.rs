@@ -4,6 +4,8 @@ use bitcoin::Amount;
 use forebay_quantity::EffectId;
 use thiserror::Error;
 
+use crate::chain::SourceKind;
+
 /// Whether, and when, asking again may help.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retry {
@@ -18,9 +20,11 @@ pub enum Retry {
 /// The world failed, or said no.
 #[derive(Debug, Error)]
 pub enum Fault {
-    /// bitcoind does not answer.
-    #[error("bitcoind does not answer at {url}: {detail}; check the URL and that it runs")]
-    BitcoindDown {
+    /// The chain source does not answer.
+    #[error("{kind} does not answer at {url}: {detail}; check the URL and that it runs")]
+    SourceDown {
+        /// Which.
+        kind: SourceKind,
         /// Where it was asked.
         url: String,
         /// Why there was no answer.
@@ -32,34 +36,44 @@ pub enum Fault {
         /// The text given.
         url: String,
     },
-    /// bitcoind does not know our credentials.
+    /// The chain source does not know us.
     #[error(
-        "bitcoind at {url} refuses the credentials; check the cookie file, or user and password"
+        "{kind} at {url} refuses {}",
+        match kind {
+            SourceKind::Bitcoind => "the credentials; check the cookie file, or user and password",
+            SourceKind::Esplora => "to serve us; check the URL, or use one that asks for no login",
+        }
     )]
-    BitcoindDenies {
+    SourceDenies {
+        /// Which.
+        kind: SourceKind,
         /// Where it was asked.
         url: String,
     },
-    /// bitcoind is behind its chain.
-    #[error("bitcoind lags: {reason}; wait until it has caught up, or check its connections")]
-    BitcoindLags {
+    /// The chain source is behind its chain.
+    #[error("{kind} lags: {reason}; wait until it has caught up, or check its connections")]
+    SourceLags {
+        /// Which.
+        kind: SourceKind,
         /// By what that shows.
         reason: String,
     },
-    /// Nodes that have to agree are on different chains.
+    /// Sources that have to agree are on different chains.
     #[error(
-        "the bitcoinds have different blocks at height {height}; find out which of them is cut off"
+        "the chain sources have different blocks at height {height}; find out which of them is cut off"
     )]
     NodesDisagree {
         /// A height at which they differ.
         height: u32,
     },
-    /// bitcoind answered with an error.
-    #[error("bitcoind refused {method}: {message} (code {code})")]
-    BitcoindRefused {
+    /// The chain source answered with an error.
+    #[error("{kind} refused {method}: {message} (code {code})")]
+    SourceRefused {
+        /// Which.
+        kind: SourceKind,
         /// What was asked.
         method: &'static str,
-        /// Its error code.
+        /// bitcoind's error code, or the HTTP status when there is none.
         code: i64,
         /// Its words.
         message: String,
@@ -129,23 +143,40 @@ pub enum Fault {
         /// The operator has to sign too, and has not.
         operator_missing: bool,
     },
-    /// bitcoind's answer makes no sense.
-    #[error("bitcoind's answer to {method} makes no sense: {what}")]
+    /// The chain source's answer makes no sense.
+    #[error("the chain source's answer to {method} makes no sense: {what}")]
     Nonsense {
         /// What was asked.
         method: &'static str,
         /// What is wrong with it.
         what: String,
     },
-    /// bitcoind follows another network than the configuration names.
-    #[error(
-        "bitcoind is on {found}, but the configuration says {expected}; use a bitcoind on {expected}"
-    )]
+    /// The chain source follows another network than the configuration names.
+    #[error("{kind} is on {found}, but the configuration says {expected}; use one on {expected}")]
     WrongNetwork {
+        /// Which.
+        kind: SourceKind,
         /// As configured.
         expected: String,
-        /// As bitcoind says.
+        /// As it says.
         found: String,
+    },
+    /// A block that the chain source does not have, or not any more.
+    #[error(
+        "the chain source does not have block {hash}; wait, or, when it stays so at a start, start once with a bitcoind, \
+         which has blocks that a reorg dropped"
+    )]
+    BlockGone {
+        /// Which.
+        hash: bitcoin::BlockHash,
+    },
+    /// The file of headers cannot be read or written.
+    #[error("the file of headers {} failed: {what}", path.display())]
+    HeaderFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        what: String,
     },
     /// The store of the Lightning node cannot be read or written.
     #[error("the Lightning node's store failed: {detail}")]
@@ -265,15 +296,17 @@ impl Fault {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::BitcoindRefused { code, .. } => retry_after_refusal(*code),
-            Self::BitcoindDown { .. }
-            | Self::BitcoindDenies { .. }
-            | Self::BitcoindLags { .. }
+            Self::SourceRefused { code, .. } => retry_after_refusal(*code),
+            Self::SourceDown { .. }
+            | Self::SourceDenies { .. }
+            | Self::SourceLags { .. }
             | Self::NodesDisagree { .. }
             | Self::NotEnoughCoins { .. }
             | Self::NotEnoughSignatures { .. }
             | Self::WalletStore { .. }
             | Self::Nonsense { .. }
+            | Self::BlockGone { .. }
+            | Self::HeaderFile { .. }
             | Self::Store { .. }
             | Self::StoreInUse { .. }
             | Self::Stopped

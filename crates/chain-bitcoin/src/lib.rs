@@ -1,14 +1,16 @@
-//! Bitcoin: an embedded Lightning node on rust-lightning, a hot wallet, a reserve, and a client of bitcoind.
+//! Bitcoin: an embedded Lightning node on rust-lightning, a hot wallet, a reserve, and clients of bitcoind and Esplora.
 //!
-//! [`bitcoind`] is the way to blocks and miners, [`wallet`] holds the operator's coins, [`reserve`] watches those that a
+//! [`chain`] is the way to blocks and miners, by [`bitcoind`] or by [`esplora`]. [`wallet`] holds the operator's coins, [`reserve`] watches those that a
 //! committee has a hand on, [`lightning`] holds channels, makes and pays invoices, and tells what happened until its
 //! listener has kept it.
 //!
-//! This crate does I/O: sockets to Lightning peers, JSON-RPC to bitcoind, embedded stores. It never decides about
+//! This crate does I/O: sockets to Lightning peers, HTTP to the chain source, embedded stores. It never decides about
 //! money, never knows the pool, and has no branch for any particular node or network.
 #![forbid(unsafe_code)]
 
 pub mod bitcoind;
+pub mod chain;
+pub mod esplora;
 mod fault;
 pub mod lightning;
 pub mod reserve;

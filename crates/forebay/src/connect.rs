@@ -105,7 +105,7 @@ struct Init {
 struct InitLightning {
     /// The pool's Lightning node, as id@host:port: the account settles over Lightning.
     #[arg(long, conflicts_with_all = ["chain_id", "rpc_urls", "vault", "deposit", "redeem_threshold"],
-          requires_all = ["account", "bitcoind_url", "bitcoin_network"])]
+          requires_all = ["account", "chain_source", "bitcoin_network"])]
     pool_node: Option<String>,
     /// The account's ILP address at the pool.
     #[arg(long, requires = "pool_node")]
@@ -114,8 +114,12 @@ struct InitLightning {
     #[arg(long, requires = "pool_node")]
     bitcoin_network: Option<String>,
     /// JSON-RPC of the peer's own bitcoind.
-    #[arg(long, requires = "pool_node")]
+    #[arg(long, requires = "pool_node", group = "chain_source")]
     bitcoind_url: Option<String>,
+    /// The API of an Esplora server, in place of a bitcoind.
+    #[arg(long, requires = "pool_node", group = "chain_source",
+          conflicts_with_all = ["bitcoind_cookie", "bitcoind_user"])]
+    esplora_url: Option<String>,
     /// The file `.cookie` in its data folder.
     #[arg(long, requires = "pool_node", conflicts_with = "bitcoind_user")]
     bitcoind_cookie: Option<PathBuf>,
@@ -142,12 +146,17 @@ impl InitLightning {
             asset_scale,
             channel_sat: self.channel_sat,
         };
+        let network = self.bitcoin_network?;
+        let source = match self.esplora_url {
+            Some(url) => BitcoinConfig::on_esplora(&network, &url),
+            None => BitcoinConfig::new(&network, &self.bitcoind_url?),
+        };
         let bitcoin = BitcoinConfig {
             cookie_file: self.bitcoind_cookie,
             rpc_user: self.bitcoind_user,
             rpc_password_file: self.bitcoind_password_file,
             lightning_listen: self.lightning_listen,
-            ..BitcoinConfig::new(&self.bitcoin_network?, &self.bitcoind_url?)
+            ..source
         };
         Some((lightning, bitcoin))
     }

@@ -43,6 +43,9 @@ pub(crate) struct Init {
     /// The file .cookie in that bitcoind's data folder.
     #[arg(long, value_name = "FILE")]
     bitcoin_cookie: Option<PathBuf>,
+    /// The API of an Esplora server in place of a bitcoind, e.g. bitcoin=https://esplora.example/api.
+    #[arg(long, value_name = "NETWORK=URL", conflicts_with_all = ["bitcoin", "bitcoin_cookie"])]
+    bitcoin_esplora: Option<String>,
     /// Where the Lightning node listens.
     #[arg(long, default_value = "127.0.0.1:9735")]
     lightning_listen: SocketAddr,
@@ -140,16 +143,21 @@ impl Init {
     }
 
     fn bitcoin(&self) -> Result<Option<BitcoinConfig>> {
-        let Some(text) = &self.bitcoin else {
-            return Ok(None);
+        let source = match (&self.bitcoin, &self.bitcoin_esplora) {
+            (Some(text), _) => {
+                let (network, url) = network_and_url("--bitcoin", text)?;
+                BitcoinConfig::new(network, url)
+            }
+            (None, Some(text)) => {
+                let (network, url) = network_and_url("--bitcoin-esplora", text)?;
+                BitcoinConfig::on_esplora(network, url)
+            }
+            (None, None) => return Ok(None),
         };
-        let (network, url) = text
-            .split_once('=')
-            .with_context(|| format!("--bitcoin {text}: write NETWORK=URL"))?;
         Ok(Some(BitcoinConfig {
             cookie_file: self.bitcoin_cookie.clone(),
             lightning_listen: Some(self.lightning_listen),
-            ..BitcoinConfig::new(network, url)
+            ..source
         }))
     }
 
@@ -167,6 +175,11 @@ impl Init {
             first_serial: ChannelSerial(u64::try_from(since_epoch.as_millis())?),
         })
     }
+}
+
+fn network_and_url<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
+    let pair = text.split_once('=');
+    pair.with_context(|| format!("{option} {text}: write NETWORK=URL"))
 }
 
 fn found(folder: &Path, limits: &Limits, genesis: Genesis) -> Result<()> {

@@ -1,30 +1,27 @@
 //! A client of bitcoind: blocks, fees, and the way of transactions to the miners.
 //!
-//! One client serves all of this crate. It is not one of the ready-made ones: those block their thread, or speak no TLS
-//! and have no time limit.
+//! It is not one of the ready-made ones: those block their thread, or speak no TLS and have no time limit.
 
-mod branch;
 mod fees;
-mod health;
+mod header;
 pub mod regtest;
 mod rpc;
-mod source;
 mod views;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::constants::genesis_block;
 use bitcoin::{Amount, Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde_json::{Value, json};
 
-pub(crate) use branch::Missing;
-pub use fees::{FeePolicy, FeeTarget};
-pub use health::{ChainInfo, HealthLimits, agree};
 pub use rpc::Credentials;
-pub use views::{BlockPlace, Unspent};
 
 use crate::Fault;
+use crate::chain::{
+    BlockPlace, ChainInfo, FeePolicy, HealthLimits, Package, SourceKind, Unspent, judge,
+    unix_time_s,
+};
 use rpc::Rpc;
 
 /// Where a bitcoind is, and what is expected of it.
@@ -110,7 +107,8 @@ impl Bitcoind {
     pub async fn check(&self) -> Result<ChainInfo, Fault> {
         let info = self.chain_info().await?;
         let expected = genesis_block(self.settings.network).block_hash();
-        health::judge(
+        judge(
+            SourceKind::Bitcoind,
             &info,
             self.settings.network,
             expected,
@@ -140,7 +138,7 @@ impl Bitcoind {
         const INVALID_PARAMETER: i64 = -8;
         match self.call("getblockhash", &[json!(height)]).await {
             Ok(hash) => Ok(Some(hash)),
-            Err(Fault::BitcoindRefused {
+            Err(Fault::SourceRefused {
                 code: INVALID_PARAMETER,
                 ..
             }) => Ok(None),
@@ -197,13 +195,19 @@ impl Bitcoind {
         found.read()
     }
 
-    /// What a transaction in the mempool pays.
+    /// A transaction in the mempool, and what it pays.
     ///
     /// # Errors
     /// As [`Self::call`]; also when it is not in the mempool.
-    pub async fn mempool_fee(&self, txid: Txid) -> Result<Amount, Fault> {
+    pub async fn in_mempool(&self, txid: Txid) -> Result<(Transaction, Amount), Fault> {
+        const METHOD: &str = "getrawtransaction";
+        let text: String = self.call(METHOD, &[json!(txid), json!(false)]).await?;
+        let transaction = deserialize_hex(&text).map_err(|error| Fault::Nonsense {
+            method: METHOD,
+            what: error.to_string(),
+        })?;
         let entry: views::MempoolEntry = self.call("getmempoolentry", &[json!(txid)]).await?;
-        entry.fee()
+        Ok((transaction, entry.fee()?))
     }
 
     /// Hands a transaction in. One that is in the mempool or in the chain already is no fault.
@@ -216,7 +220,7 @@ impl Bitcoind {
         let txid = transaction.compute_txid();
         let parameters = [json!(serialize_hex(transaction))];
         match self.call::<Txid>("sendrawtransaction", &parameters).await {
-            Ok(_) | Err(Fault::BitcoindRefused { code: IN_CHAIN, .. }) => Ok(txid),
+            Ok(_) | Err(Fault::SourceRefused { code: IN_CHAIN, .. }) => Ok(txid),
             Err(fault) => Err(fault),
         }
     }
@@ -226,9 +230,10 @@ impl Bitcoind {
     /// # Errors
     /// As [`Self::call`]; bitcoind's reason when it takes them not.
     pub async fn submit_package(&self, transactions: &[Transaction]) -> Result<(), Fault> {
+        const METHOD: &str = "submitpackage";
         let texts: Vec<_> = transactions.iter().map(serialize_hex).collect();
-        let answer: views::Package = self.call("submitpackage", &[json!(texts)]).await?;
-        answer.read()
+        let answer: Package = self.call(METHOD, &[json!(texts)]).await?;
+        answer.read(SourceKind::Bitcoind, METHOD)
     }
 
     async fn chain_info(&self) -> Result<ChainInfo, Fault> {
@@ -243,10 +248,4 @@ impl Bitcoind {
     async fn blockchain_info(&self) -> Result<views::BlockchainInfo, Fault> {
         self.call("getblockchaininfo", &[]).await
     }
-}
-
-fn unix_time_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

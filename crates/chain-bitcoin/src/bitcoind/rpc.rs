@@ -1,7 +1,7 @@
 //! JSON-RPC to one bitcoind over HTTP.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::Fault;
+use crate::chain::{SourceKind, http};
 
 /// How bitcoind knows us.
 #[derive(Clone)]
@@ -54,25 +55,11 @@ impl Rpc {
         credentials: Credentials,
         timeout: Duration,
     ) -> Result<Self, Fault> {
-        let bad_url = || Fault::BadUrl {
-            url: url.to_owned(),
-        };
-        let parsed = reqwest::Url::parse(url).map_err(|_| bad_url())?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(bad_url());
-        }
-        install_tls();
-        let http = reqwest::Client::builder()
-            .timeout(timeout)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|_| bad_url())?;
         Ok(Self {
             url: url.to_owned(),
             credentials,
             cookie: Mutex::new(None),
-            http,
+            http: http::client(url, timeout)?,
         })
     }
 
@@ -96,7 +83,8 @@ impl Rpc {
             (status, body) = self.post(question).await?;
         }
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::BitcoindDenies {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::SourceDenies {
+                kind: SourceKind::Bitcoind,
                 url: self.url.clone(),
             }),
             // Its queue is full.
@@ -107,7 +95,7 @@ impl Rpc {
 
     async fn post(&self, question: String) -> Result<(StatusCode, Vec<u8>), Fault> {
         let (name, password) = self.name_and_password()?;
-        let mut response = self
+        let response = self
             .http
             .post(&self.url)
             .basic_auth(name, Some(password))
@@ -115,19 +103,10 @@ impl Rpc {
             .body(question)
             .send()
             .await
-            .map_err(|error| self.down(&reason(&error)))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.down(&reason(&error)))?
-        {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES_MAX {
-                return Err(self.down("its answer is too long"));
-            }
-        }
-        Ok((response.status(), body))
+            .map_err(|error| self.down(&http::reason(&error)))?;
+        let status = response.status();
+        let body = http::body(response, ANSWER_BYTES_MAX).await;
+        Ok((status, body.map_err(|why| self.down(&why))?))
     }
 
     fn name_and_password(&self) -> Result<(String, String), Fault> {
@@ -157,20 +136,12 @@ impl Rpc {
     }
 
     fn down(&self, detail: &str) -> Fault {
-        Fault::BitcoindDown {
+        Fault::SourceDown {
+            kind: SourceKind::Bitcoind,
             url: self.url.clone(),
             detail: detail.to_owned(),
         }
     }
-}
-
-/// The innermost cause, which says most and names no URL.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[derive(Deserialize)]
@@ -193,7 +164,8 @@ fn read_answer<T: DeserializeOwned>(method: &'static str, body: &[u8]) -> Result
     };
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(nonsense)?;
     if let Some(Refusal { code, message }) = answer.error {
-        return Err(Fault::BitcoindRefused {
+        return Err(Fault::SourceRefused {
+            kind: SourceKind::Bitcoind,
             method,
             code,
             message,
@@ -202,15 +174,6 @@ fn read_answer<T: DeserializeOwned>(method: &'static str, body: &[u8]) -> Result
     // Null is an answer too, and read as none.
     let result = answer.result.map_or("null", RawValue::get);
     serde_json::from_str(result).map_err(nonsense)
-}
-
-/// reqwest is built without a choice of cryptography, so that the process makes one.
-fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that the process chose one already, which serves as well.
-        let _chosen_before = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 #[cfg(test)]
@@ -231,7 +194,7 @@ mod tests {
         let refused = read(r#"{"result":null,"error":{"code":-28,"message":"Loading"},"id":0}"#);
         assert!(matches!(
             refused,
-            Err(Fault::BitcoindRefused { code: -28, .. })
+            Err(Fault::SourceRefused { code: -28, .. })
         ));
         for nonsense in ["", "[]", "{}x", r#"{"result":"x","error":null}"#] {
             assert!(

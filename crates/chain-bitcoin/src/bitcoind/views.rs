@@ -1,33 +1,11 @@
 //! What bitcoind answers, read into types of ours.
 
-use std::collections::BTreeMap;
-
 use bitcoin::{Amount, BlockHash, Denomination, Network, OutPoint, ScriptBuf, Txid};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::ChainInfo;
 use crate::Fault;
-
-/// A block of a chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct BlockPlace {
-    /// Blocks below it.
-    pub height: u32,
-    /// Its hash.
-    pub hash: BlockHash,
-}
-
-/// An output that nothing spends.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unspent {
-    /// What is in it.
-    pub value: Amount,
-    /// Who may spend it.
-    pub script: ScriptBuf,
-    /// Blocks that hold it, its own counted; 0 in the mempool.
-    pub confirmations: u32,
-}
+use crate::chain::{BlockPlace, ChainInfo, SourceKind, Unspent};
 
 #[derive(Deserialize)]
 pub(super) struct BlockchainInfo {
@@ -51,6 +29,7 @@ impl BlockchainInfo {
         }
         let found = Network::from_core_arg(&self.chain);
         Err(Fault::WrongNetwork {
+            kind: SourceKind::Bitcoind,
             expected: network.to_string(),
             found: found.map_or_else(|_| self.chain.clone(), |network| network.to_string()),
         })
@@ -152,40 +131,6 @@ pub(super) fn bitcoins(method: &'static str, number: &RawValue) -> Result<Amount
     })
 }
 
-#[derive(Deserialize)]
-pub(super) struct Package {
-    package_msg: String,
-    #[serde(rename = "tx-results", default)]
-    results: BTreeMap<String, PackageResult>,
-}
-
-#[derive(Deserialize)]
-struct PackageResult {
-    error: Option<String>,
-}
-
-impl Package {
-    /// # Errors
-    /// What bitcoind says against the package, or against the first transaction in it that it refuses.
-    pub(super) fn read(self) -> Result<(), Fault> {
-        /// "Transaction or block was rejected by network rules".
-        const VERIFY_REJECTED: i64 = -26;
-        if self.package_msg == "success" {
-            return Ok(());
-        }
-        let detail = self.results.into_values().find_map(|result| result.error);
-        let message = match detail {
-            Some(detail) => format!("{}: {detail}", self.package_msg),
-            None => self.package_msg,
-        };
-        Err(Fault::BitcoindRefused {
-            method: "submitpackage",
-            code: VERIFY_REJECTED,
-            message,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,23 +149,5 @@ mod tests {
         for bad in ["-1.0", "0.000000001", "\"1\"", "1e-5"] {
             assert_eq!(amount_of(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_package_is_taken_whole_or_says_why_not() {
-        let read = |text: &str| {
-            serde_json::from_str::<Package>(text)
-                .expect("it is JSON")
-                .read()
-        };
-        assert!(read(r#"{"package_msg":"success","tx-results":{}}"#).is_ok());
-        let refused = read(
-            r#"{"package_msg":"transaction failed","tx-results":{"a":{"txid":"b"},"c":{"error":"min relay fee not met"}}}"#,
-        );
-        let message = refused.expect_err("it was refused").to_string();
-        assert!(
-            message.contains("transaction failed: min relay fee not met"),
-            "{message}"
-        );
     }
 }

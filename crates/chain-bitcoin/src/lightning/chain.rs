@@ -9,12 +9,12 @@ use lightning::chain::chaininterface::{BroadcasterInterface, ConfirmationTarget,
 use tokio::sync::mpsc;
 
 use super::outbox::Outbox;
-use crate::bitcoind::{Bitcoind, FeeTarget};
+use crate::chain::{ChainSource, FeeTarget};
 use crate::{Fault, Retry};
 
-/// Packages that wait for bitcoind. What does not fit here is handed in again later, by LDK or from the outbox.
+/// Packages that wait for the chain source. What does not fit here is handed in again later, by LDK or from the outbox.
 const BROADCASTS_MAX: usize = 1_000;
-/// How often a package is handed in while bitcoind does not answer, a second apart.
+/// How often a package is handed in while the source does not answer, a second apart.
 const BROADCAST_TRIES_MAX: u32 = 60;
 
 /// The lowest rate that LDK takes, and that nodes pass on, in sat per 1000 weight units.
@@ -35,7 +35,7 @@ const TARGETS: &[(ConfirmationTarget, u16)] = &[
 /// The blocks within which a transaction that funds a channel should be in the chain.
 const FUNDING_BLOCKS: u16 = 12;
 
-/// Rates as bitcoind estimated them last.
+/// Rates as they were estimated them last.
 pub(crate) struct FeeRates(RwLock<BTreeMap<u16, u32>>);
 
 impl FeeRates {
@@ -43,21 +43,21 @@ impl FeeRates {
     ///
     /// # Errors
     ///
-    /// When bitcoind does not answer: without a first estimate no channel can be held.
-    pub(crate) async fn start(bitcoind: &Bitcoind) -> Result<Self, Fault> {
+    /// When the source does not answer: without a first estimate no channel can be held.
+    pub(crate) async fn start(chain: &ChainSource) -> Result<Self, Fault> {
         let rates = Self(RwLock::default());
-        rates.update(bitcoind).await?;
+        rates.update(chain).await?;
         Ok(rates)
     }
 
     /// Asks anew; on a fault the rates stay as they are. Those of another network are none.
-    pub(crate) async fn update(&self, bitcoind: &Bitcoind) -> Result<(), Fault> {
-        bitcoind.tip().await?;
+    pub(crate) async fn update(&self, chain: &ChainSource) -> Result<(), Fault> {
+        chain.tip().await?;
         let mut fresh = BTreeMap::new();
         for (_, blocks) in TARGETS {
             if !fresh.contains_key(blocks) {
                 let target = FeeTarget { blocks: *blocks };
-                fresh.insert(*blocks, per_1000_weight(bitcoind.fee_rate(target).await?));
+                fresh.insert(*blocks, per_1000_weight(chain.fee_rate(target).await?));
             }
         }
         *self
@@ -110,7 +110,7 @@ fn per_1000_weight(rate: FeeRate) -> u32 {
         .max(FEE_RATE_MIN)
 }
 
-/// Hands LDK's transactions to bitcoind, in order, on a task of its own.
+/// Hands LDK's transactions to the chain source, in order, on a task of its own.
 pub(crate) struct Broadcaster {
     packages: mpsc::Sender<Vec<Transaction>>,
     /// Single transactions; a child that pays for its parents is made anew by LDK until they are in the chain.
@@ -124,11 +124,11 @@ const RECENT_MAX: usize = 64;
 
 impl Broadcaster {
     /// Starts the task; it ends with the last reference to the broadcaster.
-    pub(crate) fn start(bitcoind: Arc<Bitcoind>, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn start(chain: ChainSource, outbox: Arc<Outbox>) -> Self {
         let (sender, mut packages) = mpsc::channel::<Vec<Transaction>>(BROADCASTS_MAX);
         tokio::spawn(async move {
             while let Some(package) = packages.recv().await {
-                broadcast(&bitcoind, &package).await;
+                broadcast(&chain, &package).await;
             }
         });
         Self {
@@ -138,7 +138,7 @@ impl Broadcaster {
         }
     }
 
-    /// Hands in again what is not in the chain, unless bitcoind has not taken all of it from before.
+    /// Hands in again what is not in the chain, unless the source has not taken all of it from before.
     pub(crate) fn hand_in_again(&self) {
         if self.packages.capacity() < self.packages.max_capacity() {
             return;
@@ -150,7 +150,7 @@ impl Broadcaster {
 
     fn hand_in(&self, package: Vec<Transaction>) {
         if self.packages.try_send(package).is_err() {
-            tracing::warn!(target: "lightning", "too many transactions wait for bitcoind; this one comes again");
+            tracing::warn!(target: "lightning", "too many transactions wait for the chain source; this one comes again");
         }
     }
 
@@ -182,27 +182,27 @@ impl BroadcasterInterface for Broadcaster {
     }
 }
 
-async fn broadcast(bitcoind: &Bitcoind, package: &[Transaction]) {
+async fn broadcast(chain: &ChainSource, package: &[Transaction]) {
     let txids: Vec<_> = package.iter().map(Transaction::compute_txid).collect();
     for _ in 0..BROADCAST_TRIES_MAX {
         let outcome = match package {
-            [single] => bitcoind.broadcast(single).await.map(drop),
-            several => bitcoind.submit_package(several).await,
+            [single] => chain.broadcast(single).await.map(drop),
+            several => chain.submit_package(several).await,
         };
         match outcome {
             Ok(()) => {
-                tracing::info!(target: "lightning", ?txids, "transaction handed to bitcoind");
+                tracing::info!(target: "lightning", ?txids, "transaction handed to the chain source");
                 return;
             }
-            Err(fault @ Fault::BitcoindDown { .. }) if fault.retry() == Retry::Later => {
+            Err(fault @ Fault::SourceDown { .. }) if fault.retry() == Retry::Later => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(fault) => {
                 // Usual where a conflicting transaction was faster: the chain says what happened.
-                tracing::warn!(target: "lightning", ?txids, %fault, "bitcoind does not take a transaction");
+                tracing::warn!(target: "lightning", ?txids, %fault, "the chain source does not take a transaction");
                 return;
             }
         }
     }
-    tracing::error!(target: "lightning", ?txids, "bitcoind is down; a transaction is handed in again later");
+    tracing::error!(target: "lightning", ?txids, "the chain source is down; a transaction is handed in again later");
 }

@@ -25,7 +25,7 @@ use super::settings::LightningSettings;
 use super::store::Store;
 use super::types::{Channels, Gossip, Graph, Log, Monitors, Peers, Scorer, Sweeper};
 use super::wallet::HotWallet;
-use crate::bitcoind::Bitcoind;
+use crate::chain::ChainSource;
 use crate::{Boxed, Fault};
 
 /// How long a stop waits for connections to end.
@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) wallet: Arc<dyn HotWallet>,
-    pub(crate) bitcoind: Arc<Bitcoind>,
+    pub(crate) chain: ChainSource,
     pub(crate) fee_rates: Arc<FeeRates>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) closings: Arc<Closings>,
@@ -102,14 +102,15 @@ impl LightningNode {
     /// # Errors
     ///
     /// [`Fault::StoreInUse`], [`Fault::StoreFormat`], [`Fault::OldStore`] and [`Fault::Store`] for its folder; [`Fault::Listen`];
-    /// [`Fault::BitcoindDown`] and its kin.
+    /// [`Fault::SourceDown`] and its kin.
     pub fn start(
         settings: LightningSettings,
-        bitcoind: Arc<Bitcoind>,
+        chain: impl Into<ChainSource>,
         wallet: Arc<dyn HotWallet>,
     ) -> Boxed<Result<(Self, Observations), Fault>> {
+        let chain = chain.into();
         Box::pin(async move {
-            let started = super::start::start(settings, bitcoind, wallet).await?;
+            let started = super::start::start(settings, chain, wallet).await?;
             let (inner, observations, writer) = started;
             let node = Self {
                 inner,

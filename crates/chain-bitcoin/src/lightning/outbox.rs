@@ -1,7 +1,7 @@
-//! Transactions that bitcoind has to get, kept until the chain has spent what they spend.
+//! Transactions that the chain source has to get, kept until the chain has spent what they spend.
 //!
 //! LDK makes its claims anew until they are in the chain, but hands in only once what funds a channel, splices it, or closes
-//! it with its peer. A kill before bitcoind had such a transaction would lose it, and so would a bitcoind that forgot its
+//! it with its peer. A kill before the source had such a transaction would lose it, and so would one that forgot its
 //! mempool.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,9 @@ impl Outbox {
         for (_, value) in store.written_under(OUTBOX)? {
             let bytes: Vec<u8> = record::read(&value)?;
             let transaction: Transaction = deserialize(&bytes).map_err(|error| Fault::Store {
-                detail: format!("a transaction that waits for bitcoind cannot be read: {error}"),
+                detail: format!(
+                    "a transaction that waits for the chain source cannot be read: {error}"
+                ),
             })?;
             if let Some(first) = first_coin(&transaction) {
                 waiting.insert(first, transaction);
@@ -91,7 +93,7 @@ impl Outbox {
 }
 
 /// It has to see a block before the channel manager does: a manager that has seen it is then never on disk without what the
-/// block settled here. What a reorg takes out of the chain goes back to bitcoind's mempool.
+/// block settled here. What a reorg takes out of the chain goes back to the mempool.
 impl Listen for Outbox {
     fn filtered_block_connected(&self, _header: &Header, data: &TransactionData, _height: u32) {
         let mut waiting = self.lock();

@@ -19,7 +19,7 @@ use super::chain::FeeRates;
 use super::keys::{Keys, Seed};
 use super::wallet::HotWallet;
 use crate::Fault;
-use crate::bitcoind::Bitcoind;
+use crate::chain::ChainSource;
 
 /// Channels to look for the key of an output among: each has one of a thousand, so that none is missed.
 const CHANNELS_TRIED_MAX: u64 = 100_000;
@@ -37,25 +37,26 @@ pub struct Recovered {
 
 /// Fetches to a script what peers paid to this seed when they closed channels. None when there is nothing.
 ///
-/// bitcoind looks through all that is unspent, which on the main network takes minutes: its timeout has to be as long.
+/// The source looks through all that is unspent, which on the main network takes minutes: a bitcoind's timeout has to be as
+/// long.
 ///
 /// # Errors
 ///
-/// As [`Bitcoind::call`]; what the wallet says.
+/// As [`ChainSource::tip`]; what the wallet says.
 pub async fn recover(
     seed: &Seed,
-    bitcoind: &Bitcoind,
+    chain: &ChainSource,
     wallet: Arc<dyn HotWallet>,
     to: Vec<u8>,
 ) -> Result<Option<Recovered>, Fault> {
     let keys = Keys::new(seed, wallet);
-    let found = bitcoind.unspent_of(&keys.closed_scripts()).await?;
+    let found = chain.unspent_of(&keys.closed_scripts()).await?;
     if found.is_empty() {
         return Ok(None);
     }
     let value_sat = found.iter().map(|(_, output)| output.value.to_sat()).sum();
     let described = describe(&keys, &found)?;
-    let rate = FeeRates::start(bitcoind).await?.funding();
+    let rate = FeeRates::start(chain).await?.funding();
     let transaction = keys
         .spend_spendable_outputs(
             &described.iter().collect::<Vec<_>>(),
@@ -68,7 +69,7 @@ pub async fn recover(
         .map_err(|()| Fault::BadPayment {
             what: format!("{value_sat} sat were found, which do not pay for fetching them"),
         })?;
-    bitcoind.broadcast(&transaction).await?;
+    chain.broadcast(&transaction).await?;
     Ok(Some(Recovered {
         outputs: found.len(),
         value_sat,

@@ -38,7 +38,7 @@ pub struct LightningSettings {
     pub payment_slots: u16,
     /// What the hot wallet keeps for each channel, so that it can be closed without the peer, in sat.
     pub reserve_sat: u64,
-    /// How often bitcoind is asked for a new block.
+    /// How often the chain source is asked for a new block.
     pub poll: Duration,
     /// What is known from elsewhere of [`LightningNode::generation`](super::LightningNode::generation): a store that was
     /// written less often is an old copy.

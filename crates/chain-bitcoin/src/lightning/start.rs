@@ -47,7 +47,7 @@ use super::types::{
 };
 use super::wallet::HotWallet;
 use crate::Fault;
-use crate::bitcoind::Bitcoind;
+use crate::chain::ChainSource;
 
 type Monitor = ChannelMonitor<InMemorySigner>;
 type Started = (Arc<Inner>, Observations, std::thread::JoinHandle<()>);
@@ -75,7 +75,7 @@ struct Ground {
 
 pub(crate) async fn start(
     settings: LightningSettings,
-    bitcoind: Arc<Bitcoind>,
+    chain: ChainSource,
     wallet: Arc<dyn HotWallet>,
 ) -> Result<Started, Fault> {
     let listener = match settings.listen {
@@ -85,9 +85,9 @@ pub(crate) async fn start(
     let wake = Arc::new(Wake::default());
     let store = open_store(&settings, &wake)?;
     let kept = read_monitors(&store)?;
-    let ground = Ground::new(&settings, &bitcoind, store, wallet, &kept.updates).await?;
+    let ground = Ground::new(&settings, &chain, store, wallet, &kept.updates).await?;
     let monitors = ground.revive(kept)?;
-    let tip = validate_best_block_header(&*bitcoind)
+    let tip = validate_best_block_header(&chain)
         .await
         .map_err(block_fault)?;
     let (channels, channels_block) = ground.channels(&settings, &monitors, &tip)?;
@@ -98,7 +98,7 @@ pub(crate) async fn start(
     let tip = ground
         .catch_up(
             &settings,
-            &bitcoind,
+            &chain,
             &mut cache,
             places,
             [
@@ -113,7 +113,7 @@ pub(crate) async fn start(
         )
         .await?;
     ground.put_fundings_right(&channels)?;
-    let assembled = ground.assemble(settings, bitcoind, wake, channels, sweeper);
+    let assembled = ground.assemble(settings, chain, wake, channels, sweeper);
     let (inner, observations) = assembled.await?;
     let writer = set_in_motion(&inner, listener, cache, tip)?;
     Ok((inner, observations, writer))
@@ -141,9 +141,11 @@ fn open_store(settings: &LightningSettings, wake: &Arc<Wake>) -> Result<Arc<Stor
     let network = settings.network.to_string();
     match store.read(NETWORK)? {
         Some(found) if found != network.as_bytes() => {
-            return Err(Fault::WrongNetwork {
-                expected: network,
-                found: String::from_utf8_lossy(&found).into_owned(),
+            let found = String::from_utf8_lossy(&found);
+            return Err(Fault::Store {
+                detail: format!(
+                    "it is on {found}, but the configuration says {network}; use another folder for each network"
+                ),
             });
         }
         Some(_) => {}
@@ -204,15 +206,15 @@ fn read_monitors(store: &Store) -> Result<Kept, Fault> {
 impl Ground {
     async fn new(
         settings: &LightningSettings,
-        bitcoind: &Arc<Bitcoind>,
+        chain: &ChainSource,
         store: Arc<Store>,
         wallet: Arc<dyn HotWallet>,
         updates: &BTreeMap<String, Vec<u64>>,
     ) -> Result<Self, Fault> {
         let log = Arc::new(Log);
-        let fee_rates = Arc::new(FeeRates::start(bitcoind).await?);
+        let fee_rates = Arc::new(FeeRates::start(chain).await?);
         let outbox = Arc::new(Outbox::load(Arc::clone(&store))?);
-        let broadcaster = Broadcaster::start(Arc::clone(bitcoind), Arc::clone(&outbox));
+        let broadcaster = Broadcaster::start(chain.clone(), Arc::clone(&outbox));
         let broadcaster = Arc::new(broadcaster);
         let closings = Closings::load(Arc::clone(&store), Arc::clone(&wallet))?;
         let closings = Arc::new(closings);
@@ -423,7 +425,7 @@ impl Ground {
     async fn catch_up<'a>(
         &'a self,
         settings: &LightningSettings,
-        bitcoind: &Bitcoind,
+        chain: &ChainSource,
         cache: &mut UnboundedCache,
         monitors: Vec<(BlockHash, ChannelId)>,
         others: [(BlockHash, &'a (dyn Listen + Send + Sync)); 4],
@@ -441,7 +443,7 @@ impl Ground {
                 .iter()
                 .map(|(block, listener)| (*block, listener as &(dyn Listen + Send + Sync))),
         );
-        synchronize_listeners(bitcoind, settings.network, cache, listeners)
+        synchronize_listeners(chain, settings.network, cache, listeners)
             .await
             .map_err(block_fault)
     }
@@ -449,7 +451,7 @@ impl Ground {
     async fn assemble(
         self,
         settings: LightningSettings,
-        bitcoind: Arc<Bitcoind>,
+        chain: ChainSource,
         wake: Arc<Wake>,
         channels: Arc<Channels>,
         sweeper: Arc<Sweeper>,
@@ -478,7 +480,7 @@ impl Ground {
             Arc::clone(&self.keys),
         ));
         let verifier = Verifier::new(
-            Arc::clone(&bitcoind),
+            Arc::new(chain.clone()),
             Spawner(tokio::runtime::Handle::current()),
             Arc::clone(&gossip),
             Arc::clone(&peers),
@@ -504,7 +506,7 @@ impl Ground {
             store: self.store,
             keys: self.keys,
             wallet: self.wallet,
-            bitcoind,
+            chain,
             fee_rates: self.fee_rates,
             outbox: self.outbox,
             closings: self.closings,
@@ -634,7 +636,7 @@ pub(crate) fn block_fault(error: lightning_block_sync::BlockSourceError) -> Faul
     match error.into_inner().downcast::<Fault>() {
         Ok(fault) => *fault,
         Err(other) => Fault::Nonsense {
-            method: "getblock",
+            method: "a block or header",
             what: other.to_string(),
         },
     }

@@ -168,7 +168,7 @@ impl Listen for Followers {
 }
 
 async fn follow(inner: Arc<Inner>, mut cache: UnboundedCache, tip: ValidatedBlockHeader) {
-    let poller = ChainPoller::new(Arc::clone(&inner.bitcoind), inner.network);
+    let poller = ChainPoller::new(&inner.chain, inner.network);
     let followers = Followers(Arc::clone(&inner));
     let mut client = SpvClient::new(tip, poller, &mut cache, &followers);
     loop {
@@ -177,7 +177,7 @@ async fn follow(inner: Arc<Inner>, mut cache: UnboundedCache, tip: ValidatedBloc
             Ok((_, false)) => {}
             Err(error) => {
                 let fault = super::start::block_fault(error);
-                tracing::warn!(target: "lightning", %fault, "bitcoind gives no blocks");
+                tracing::warn!(target: "lightning", %fault, "the chain source gives no blocks");
             }
         }
         tokio::time::sleep(inner.poll).await;
@@ -215,10 +215,10 @@ async fn update_fees(inner: Arc<Inner>) {
     loop {
         tokio::time::sleep(FEES_PERIOD).await;
         // Blocks that it lacks may hold what the node has to answer in time.
-        if let Err(fault) = inner.bitcoind.check().await {
+        if let Err(fault) = inner.chain.check().await {
             tracing::error!(target: "lightning", %fault, "the chain is not seen as it is");
         }
-        if let Err(fault) = inner.fee_rates.update(&inner.bitcoind).await {
+        if let Err(fault) = inner.fee_rates.update(&inner.chain).await {
             tracing::warn!(target: "lightning", %fault, "fee rates stay as they were");
         }
     }

@@ -22,7 +22,7 @@ use super::keys::Keys;
 use super::lsps::Lsps;
 use super::persist::Persister;
 use super::sweep::SweeperStore;
-use crate::bitcoind::Bitcoind;
+use crate::chain::ChainSource;
 
 pub(crate) type Monitors = ChainMonitor<
     InMemorySigner,
@@ -56,7 +56,7 @@ pub(crate) type Channels = ChannelManager<
     Arc<Log>,
 >;
 /// Looks up in the chain what gossip says about channels, so that nobody fills the graph with channels that do not exist.
-pub(crate) type Verifier = GossipVerifier<Spawner, Arc<Bitcoind>, Arc<Log>>;
+pub(crate) type Verifier = GossipVerifier<Spawner, Arc<ChainSource>, Arc<Log>>;
 pub(crate) type Gossip = P2PGossipSync<Arc<Graph>, Arc<Verifier>, Arc<Log>>;
 pub(crate) type Peers = PeerManager<
     SocketDescriptor,

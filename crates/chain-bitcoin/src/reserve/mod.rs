@@ -23,7 +23,7 @@ pub use policy::{Leaf, ReserveKey, ReservePolicy};
 pub use sign::{Review, combine, finish, review, sign};
 
 use crate::Fault;
-use crate::bitcoind::{Bitcoind, BlockPlace, Missing};
+use crate::chain::{BlockPlace, ChainSource, Missing};
 use crate::wallet::store::{Change, Store};
 use crate::wallet::sync::places;
 use crate::wallet::{ConfirmationPolicy, Payment, birthday};
@@ -85,7 +85,7 @@ impl Buried {
 
 /// A reserve that is watched. It is shared by reference.
 pub struct Reserve {
-    bitcoind: Arc<Bitcoind>,
+    chain: ChainSource,
     policy: ReservePolicy,
     watch: Mutex<Watch>,
     syncing: tokio::sync::Mutex<()>,
@@ -100,23 +100,24 @@ impl Reserve {
     /// Opens the file, or begins to watch from that height on; from the tip when left out, for a reserve that is new.
     ///
     /// # Errors
-    /// When the file cannot be used or is another reserve's, or bitcoind does not say where the chain is.
+    /// When the file cannot be used or is another reserve's, or the chain source does not say where the chain is.
     pub async fn open(
         file: &Path,
         policy: ReservePolicy,
         birthday_height: Option<u32>,
-        bitcoind: Arc<Bitcoind>,
+        chain: impl Into<ChainSource>,
     ) -> Result<Self, Fault> {
+        let chain = chain.into();
         let (store, kept) = Store::open(file)?;
         let watch = match kept.wallet {
             Some(noted) => Watch::load(store, noted, &policy)?,
             None => {
-                let birthday = birthday(birthday_height, &bitcoind).await?;
-                Watch::begin(store, &policy, bitcoind.network(), birthday)?
+                let birthday = birthday(birthday_height, &chain).await?;
+                Watch::begin(store, &policy, chain.network(), birthday)?
             }
         };
         Ok(Self {
-            bitcoind,
+            chain,
             policy,
             watch: Mutex::new(watch),
             syncing: tokio::sync::Mutex::new(()),
@@ -137,15 +138,15 @@ impl Reserve {
         Ok(self.watch().next_address()?.address)
     }
 
-    /// Reads blocks up to bitcoind's tip, over reorgs.
+    /// Reads blocks up to the source's tip, over reorgs.
     ///
     /// # Errors
-    /// When bitcoind or the file fails; what was read before counts.
+    /// When the source or the file fails; what was read before counts.
     pub async fn sync(&self) -> Result<BlockPlace, Fault> {
         let _alone = self.syncing.lock().await;
         loop {
             let known = places(&self.watch().wallet);
-            match self.bitcoind.missing(&known).await? {
+            match self.chain.missing(&known).await? {
                 Missing::Nothing => return Ok(known[0]),
                 Missing::AskAgain => {}
                 Missing::Blocks(blocks) => self.watch().take_blocks(&blocks)?,
@@ -218,14 +219,14 @@ impl Reserve {
         draft(&self.policy, &due, &[], back, fee_rate, Leaf::WithOperator).map(Some)
     }
 
-    /// Makes the transaction of signed copies, and hands it in. It is on disk before bitcoind gets it.
+    /// Makes the transaction of signed copies, and hands it in. It is on disk before the chain source gets it.
     ///
     /// # Errors
-    /// As [`finish`]; when the file fails, or bitcoind does not take it.
+    /// As [`finish`]; when the file fails, or the source does not take it.
     pub async fn hand_in(&self, signed: &[Psbt]) -> Result<Txid, Fault> {
         let transaction = finish(&self.policy, signed)?;
         self.watch().note(&transaction)?;
-        self.bitcoind.broadcast(&transaction).await
+        self.chain.broadcast(&transaction).await
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {

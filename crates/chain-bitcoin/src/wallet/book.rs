@@ -14,7 +14,7 @@ use super::payment::PaymentRecord;
 use super::store::{Change, Kept, Store};
 use super::{ConfirmationPolicy, Purpose, Seed, WalletBalance};
 use crate::Fault;
-use crate::bitcoind::BlockPlace;
+use crate::chain::BlockPlace;
 
 pub(super) struct Book {
     pub(super) wallet: bdk_wallet::Wallet,

@@ -6,7 +6,7 @@ use bitcoin::{Amount, OutPoint, Txid};
 use forebay_quantity::EffectId;
 use serde::{Deserialize, Serialize};
 
-use crate::bitcoind::BlockPlace;
+use crate::chain::BlockPlace;
 
 /// How many confirmations an amount needs: `clamp(⌈amount ÷ per_block⌉, min, max)`.
 ///

@@ -1,7 +1,7 @@
 //! The operator's hot wallet: addresses with a purpose, deposits seen in blocks, payments that are made once.
 //!
 //! BDK keeps the coins and signs. What it notes, what addresses are for, what was paid and what was told lie in one file,
-//! and each call is one durable write to it before anything leaves. Blocks come from bitcoind; the mempool is not read.
+//! and each call is one durable write to it before anything leaves. Blocks come from the chain source; the mempool is not read.
 
 mod book;
 mod channels;
@@ -13,7 +13,7 @@ pub(crate) mod store;
 pub(crate) mod sync;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bitcoin::{Address, Amount, FeeRate, Network, Script};
 
@@ -24,7 +24,7 @@ pub use store::Purpose;
 pub use sync::Synced;
 
 use crate::Fault;
-use crate::bitcoind::{Bitcoind, BlockPlace};
+use crate::chain::{BlockPlace, ChainSource};
 use book::Book;
 
 /// How a wallet is opened.
@@ -68,7 +68,7 @@ pub struct WalletBalance {
 
 /// The wallet. It is shared by reference.
 pub struct Wallet {
-    bitcoind: Arc<Bitcoind>,
+    chain: ChainSource,
     settings: WalletSettings,
     book: Mutex<Book>,
     /// One at a time, so that no two read blocks for the same tip.
@@ -79,22 +79,23 @@ impl Wallet {
     /// Opens the file, or begins a wallet in it.
     ///
     /// # Errors
-    /// When the file cannot be used or is another wallet's; for a new wallet, when bitcoind does not say where the chain is.
+    /// When the file cannot be used or is another wallet's; for a new wallet, when the chain source does not say where the chain is.
     pub async fn open(
         settings: WalletSettings,
         seed: &Seed,
-        bitcoind: Arc<Bitcoind>,
+        chain: impl Into<ChainSource>,
     ) -> Result<Self, Fault> {
-        let network = bitcoind.network();
+        let chain = chain.into();
+        let network = chain.network();
         let (store, kept) = store::Store::open(&settings.file)?;
         let book = if kept.wallet.is_some() {
             Book::load(store, kept, seed, network)?
         } else {
-            let birthday = birthday(settings.birthday_height, &bitcoind).await?;
+            let birthday = birthday(settings.birthday_height, &chain).await?;
             Book::begin(store, seed, network, birthday)?
         };
         Ok(Self {
-            bitcoind,
+            chain,
             settings,
             book: Mutex::new(book),
             syncing: tokio::sync::Mutex::new(()),
@@ -104,7 +105,7 @@ impl Wallet {
     /// The network it is on.
     #[must_use]
     pub fn network(&self) -> Network {
-        self.bitcoind.network()
+        self.chain.network()
     }
 
     /// An address that was never given out before. Its purpose is on disk before it is returned.
@@ -156,13 +157,14 @@ impl Wallet {
 /// The block up to which a new wallet looks at none: that height, or the tip.
 pub(crate) async fn birthday(
     height: Option<u32>,
-    bitcoind: &Bitcoind,
+    chain: &ChainSource,
 ) -> Result<BlockPlace, Fault> {
     let Some(height) = height else {
-        return bitcoind.tip().await;
+        return chain.tip().await;
     };
-    let hash = bitcoind.block_hash(height).await?;
-    let hash = hash.ok_or_else(|| Fault::BitcoindLags {
+    let hash = chain.block_hash(height).await?;
+    let hash = hash.ok_or_else(|| Fault::SourceLags {
+        kind: chain.kind(),
         reason: format!("it has no block {height}, which the wallet begins at"),
     })?;
     Ok(BlockPlace { height, hash })

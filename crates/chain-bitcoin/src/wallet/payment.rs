@@ -3,7 +3,7 @@
 use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
-use crate::bitcoind::BlockPlace;
+use crate::chain::BlockPlace;
 
 /// An output to pay.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ impl PaymentRecord {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     Nothing,
-    /// Hand it in, again if need be: a bitcoind that was restarted, or is another, may not know it.
+    /// Hand it in, again if need be: a source that was restarted, or is another, may not know it.
     HandIn,
     /// Sign one that pays this, and hand that in.
     Replace(FeeRate),

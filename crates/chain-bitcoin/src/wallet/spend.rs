@@ -7,23 +7,22 @@ use bdk_wallet::{KeychainKind, SignOptions};
 use bitcoin::absolute::LockTime;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 use forebay_quantity::EffectId;
-use serde_json::json;
 
 use super::Wallet;
 use super::book::Book;
 use super::payment::{Kind, Payment, PaymentRecord, Version};
 use super::store::Change;
 use crate::Fault;
-use crate::bitcoind::FeeTarget;
+use crate::chain::FeeTarget;
 
 impl Wallet {
     /// Pays, once for each id: asked again with the same outputs, it goes on with what was signed. The transaction is on
-    /// disk before bitcoind gets it, and [`Wallet::sync`] looks after it until it is confirmed, paying more when
+    /// disk before the chain source gets it, and [`Wallet::sync`] looks after it until it is confirmed, paying more when
     /// `target_blocks` have passed.
     ///
     /// # Errors
     /// When an output is dust, or there is too little, or the id was used for other outputs, or the file fails: then
-    /// nothing is paid. When bitcoind does not take it: then the payment stays, and is handed in again.
+    /// nothing is paid. When the source does not take it: then the payment stays, and is handed in again.
     pub async fn send(
         &self,
         id: EffectId,
@@ -45,11 +44,11 @@ impl Wallet {
                 )?,
             }
         };
-        // In the chain for some time, it is known to no mempool and no bitcoind has to hear of it.
+        // In the chain for some time, it is known to no mempool and no source has to hear of it.
         let confirmed = self.confirmed_version(id);
         match confirmed {
             Some(txid) => Ok(txid),
-            None => self.bitcoind.broadcast(&transaction).await,
+            None => self.chain.broadcast(&transaction).await,
         }
     }
 
@@ -59,12 +58,12 @@ impl Wallet {
         self.book().payments.contains_key(&id)
     }
 
-    /// What bitcoind says it takes to be in the chain that soon.
+    /// What the chain source says it takes to be in the chain that soon.
     ///
     /// # Errors
-    /// When bitcoind does not say.
+    /// When the source does not say.
     pub async fn fee_rate(&self, target: FeeTarget) -> Result<FeeRate, Fault> {
-        self.bitcoind.fee_rate(target).await
+        self.chain.fee_rate(target).await
     }
 
     /// Signs a transaction that funds channels and keeps it, once for each id, without handing it in: the Lightning node
@@ -105,11 +104,11 @@ impl Wallet {
         self.change_funding(id, Kind::Abandoned)
     }
 
-    /// Raises what a transaction pays that has an output to us and is in bitcoind's mempool, by a child that pays for
+    /// Raises what a transaction pays that has an output to us and is in the mempool, by a child that pays for
     /// both. Once for each id.
     ///
     /// # Errors
-    /// When bitcoind does not have it, or our output in it is too small for that, or the file fails.
+    /// When the source does not have it, or our output in it is too small for that, or the file fails.
     pub async fn raise(
         &self,
         id: EffectId,
@@ -123,27 +122,11 @@ impl Wallet {
             }
             Some(_) => return Err(Fault::OtherPayment { id }),
             None => {
-                let (transaction, fee) = self.parent(parent).await?;
+                let (transaction, fee) = self.chain.in_mempool(parent).await?;
                 sign_child(&mut self.book(), id, &transaction, fee, fee_rate)?
             }
         };
-        self.bitcoind.broadcast(&child).await
-    }
-
-    /// A transaction in bitcoind's mempool, and what it pays.
-    async fn parent(&self, txid: Txid) -> Result<(Transaction, Amount), Fault> {
-        let text: String = self
-            .bitcoind
-            .call("getrawtransaction", &[json!(txid), json!(false)])
-            .await?;
-        let transaction = bitcoin::consensus::encode::deserialize_hex(&text).map_err(|error| {
-            Fault::Nonsense {
-                method: "getrawtransaction",
-                what: error.to_string(),
-            }
-        })?;
-        let fee = self.bitcoind.mempool_fee(txid).await?;
-        Ok((transaction, fee))
+        self.chain.broadcast(&child).await
     }
 
     fn confirmed_version(&self, id: EffectId) -> Option<Txid> {

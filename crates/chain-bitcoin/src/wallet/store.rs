@@ -293,7 +293,7 @@ mod tests {
     use redb::backends::FileBackend;
 
     use super::*;
-    use crate::bitcoind::BlockPlace;
+    use crate::chain::BlockPlace;
 
     fn observation(height: u32) -> Observation {
         let hash = BlockHash::all_zeros();

@@ -1,4 +1,4 @@
-//! Reading blocks until the wallet is where bitcoind is, and looking after payments there.
+//! Reading blocks until the wallet is where the chain source is, and looking after payments there.
 
 use bitcoin::{FeeRate, Transaction};
 use forebay_quantity::EffectId;
@@ -7,7 +7,7 @@ use super::Wallet;
 use super::payment::{Step, next_step};
 use super::spend;
 use crate::Fault;
-use crate::bitcoind::{BlockPlace, FeeTarget, Missing};
+use crate::chain::{BlockPlace, FeeTarget, Missing};
 
 /// In how many blocks a payment that is late should be in the chain.
 const LATE_TARGET: FeeTarget = FeeTarget { blocks: 2 };
@@ -17,16 +17,16 @@ const LATE_TARGET: FeeTarget = FeeTarget { blocks: 2 };
 pub struct Synced {
     /// The last block it has read.
     pub tip: BlockPlace,
-    /// Payments that bitcoind does not take at the moment, and why. They are handed in again at the next sync.
+    /// Payments that the source does not take at the moment, and why. They are handed in again at the next sync.
     pub refused: Vec<(EffectId, Fault)>,
 }
 
 impl Wallet {
-    /// Reads blocks up to bitcoind's tip, over reorgs; then hands in payments that are not in a block yet, and replaces
+    /// Reads blocks up to the source's tip, over reorgs; then hands in payments that are not in a block yet, and replaces
     /// those that are late.
     ///
     /// # Errors
-    /// When bitcoind or the file fails; what was read before counts.
+    /// When the source or the file fails; what was read before counts.
     pub async fn sync(&self) -> Result<Synced, Fault> {
         let _alone = self.syncing.lock().await;
         while self.read_blocks().await? {}
@@ -38,7 +38,7 @@ impl Wallet {
     /// Reads some blocks; false when there are none left.
     async fn read_blocks(&self) -> Result<bool, Fault> {
         let known = places(&self.book().wallet);
-        match self.bitcoind.missing(&known).await? {
+        match self.chain.missing(&known).await? {
             Missing::Nothing => Ok(false),
             Missing::AskAgain => Ok(true),
             Missing::Blocks(blocks) => {
@@ -54,12 +54,12 @@ impl Wallet {
         if waiting.is_empty() {
             return Ok(Vec::new());
         }
-        let estimate = self.bitcoind.fee_rate(LATE_TARGET).await?;
+        let estimate = self.chain.fee_rate(LATE_TARGET).await?;
         let mut refused = Vec::new();
         for id in waiting {
             match self.step(id, estimate) {
                 Ok(Some(transaction)) => {
-                    if let Err(fault) = self.bitcoind.broadcast(&transaction).await {
+                    if let Err(fault) = self.chain.broadcast(&transaction).await {
                         refused.push((id, fault));
                     }
                 }

@@ -1,6 +1,9 @@
 //! A node whose store is lost: the peer closes, and the seed finds what that pays us.
 
+use std::sync::Arc;
+
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::chain::ChainSource;
 use forebay_chain_bitcoin::lightning::{Seed, recover};
 
 use crate::world::{World, seed_of, until};
@@ -23,12 +26,11 @@ fn with_its_store_lost_a_node_has_its_peer_close_and_the_seed_fetches_its_part()
     until("the peer closes", || world.mempool() > 0);
     let address = ours.wallet.address();
     let bitcoind = Bitcoind::new(world.regtest.client_settings()).expect("the URL is one");
+    let chain = ChainSource::from(Arc::new(bitcoind));
     let seed = Seed::new(seed_of("ours"));
     let find = || {
         let (wallet, to) = (ours.wallet.clone(), address.script_pubkey().into_bytes());
-        let found = world
-            .runtime
-            .block_on(recover(&seed, &bitcoind, wallet, to));
+        let found = world.runtime.block_on(recover(&seed, &chain, wallet, to));
         found.unwrap_or_else(|fault| panic!("{fault}"))
     };
     assert_eq!(find(), None, "it is in no block yet");

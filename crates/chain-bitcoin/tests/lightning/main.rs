@@ -6,6 +6,8 @@ mod closings;
 #[path = "../kill/coins.rs"]
 mod coins;
 mod electrum;
+#[path = "../esplora/mod.rs"]
+mod esplora;
 mod figures;
 mod hot_wallet;
 mod jit;
@@ -16,5 +18,6 @@ mod lost;
 mod outages;
 mod reorgs;
 mod restart;
+mod servers;
 mod suite;
 mod world;

@@ -32,7 +32,7 @@ fn payments_go_on_while_bitcoind_is_down_and_a_closing_reaches_the_chain_once_it
     );
     // Who starts a node now is told what is missing.
     let fault = start_another(&world);
-    assert!(matches!(fault, Fault::BitcoindDown { .. }), "{fault}");
+    assert!(matches!(fault, Fault::SourceDown { .. }), "{fault}");
 
     let started = world.runtime.block_on(world.regtest.start_again());
     started.expect("bitcoind starts again");

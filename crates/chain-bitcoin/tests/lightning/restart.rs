@@ -88,7 +88,7 @@ fn a_folder_is_refused_to_a_second_process_another_seed_and_another_network() {
     assert!(matches!(start([1; 32], regtest), Err(Fault::OtherNode)));
     assert!(matches!(
         start(seed_of("ours"), bitcoin::Network::Signet),
-        Err(Fault::WrongNetwork { .. })
+        Err(Fault::Store { .. })
     ));
     assert_eq!(world.ours("ours").node.identity(), identity);
 }

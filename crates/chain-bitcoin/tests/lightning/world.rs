@@ -13,6 +13,7 @@ use bitcoin::{Amount, Network};
 use forebay_chain_bitcoin::Fault;
 use forebay_chain_bitcoin::bitcoind::Bitcoind;
 use forebay_chain_bitcoin::bitcoind::regtest::{Regtest, RegtestSettings};
+use forebay_chain_bitcoin::chain::ChainSource;
 use forebay_chain_bitcoin::lightning::{
     ChannelNumber, ChannelStanding, Closing, HotWallet, InvoiceTerms, LightningNode,
     LightningSettings, NodeId, Observation, Observations, Opening, PaymentTerms, Seed,
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::coins::TestCoins;
+use crate::esplora::{self, Server};
 
 /// The longest that anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -31,6 +33,8 @@ pub(crate) struct World {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) regtest: Regtest,
     pub(crate) folder: TempDir,
+    /// Where our nodes get their blocks, if not from bitcoind itself.
+    esplora: Option<Server>,
 }
 
 impl World {
@@ -41,6 +45,36 @@ impl World {
     /// With an index of all transactions, which an Electrum server needs.
     pub(crate) fn indexed() -> Self {
         Self::with(vec!["-txindex=1".to_owned()])
+    }
+
+    /// With an Esplora server, which our nodes stand on.
+    pub(crate) fn on_esplora() -> Self {
+        let mut world = Self::indexed();
+        let server = Server::start(&world.regtest, world.folder.path());
+        world.esplora = Some(world.runtime.block_on(server));
+        world
+    }
+
+    pub(crate) fn stop_esplora(&mut self) {
+        let server = self.esplora.as_mut().expect("there is one");
+        self.runtime.block_on(server.stop());
+    }
+
+    pub(crate) fn start_esplora_again(&mut self) {
+        let server = self.esplora.as_mut().expect("there is one");
+        self.runtime.block_on(server.start_again());
+    }
+
+    /// Where the node of this name gets its blocks.
+    fn source(&self, name: &str) -> ChainSource {
+        let node = self.regtest.client_settings();
+        match &self.esplora {
+            None => Arc::new(Bitcoind::new(node).expect("the URL is one")).into(),
+            Some(server) => {
+                let headers = self.folder.path().join(format!("{name}-headers"));
+                esplora::client(esplora::settings(server.url(), &node, headers)).into()
+            }
+        }
     }
 
     fn with(arguments: Vec<String>) -> Self {
@@ -63,6 +97,7 @@ impl World {
             runtime: Arc::new(runtime),
             regtest,
             folder,
+            esplora: None,
         };
         world.mine(101);
         world
@@ -240,7 +275,7 @@ fn start_node(
     // As a wallet that outlives its process, it knows its coins from the start.
     let height = world.height();
     until("the wallet knows its coins", || wallet.height() >= height);
-    let started = LightningNode::start(settings, bitcoind, wallet.clone());
+    let started = LightningNode::start(settings, world.source(name), wallet.clone());
     let (node, observations) = world
         .runtime
         .block_on(started)

@@ -1,12 +1,12 @@
-//! The client of bitcoind.
+//! bitcoind as the chain source.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::{Amount, FeeRate, Network, OutPoint};
 use forebay_chain_bitcoin::bitcoind::regtest::Regtest;
-use forebay_chain_bitcoin::bitcoind::{
-    Bitcoind, BitcoindSettings, Credentials, FeeTarget, HealthLimits, agree,
-};
+use forebay_chain_bitcoin::bitcoind::{Bitcoind, BitcoindSettings, Credentials};
+use forebay_chain_bitcoin::chain::{ChainSource, FeeTarget, HealthLimits, agree};
 use forebay_chain_bitcoin::{Fault, Retry};
 use lightning_block_sync::{BlockData, BlockSource};
 
@@ -21,6 +21,10 @@ fn client(settings: BitcoindSettings) -> Bitcoind {
     Bitcoind::new(settings).expect("the URL is one")
 }
 
+fn source(world: &World) -> ChainSource {
+    Arc::new(client(world.node.client_settings())).into()
+}
+
 fn changed(node: &Regtest, change: impl FnOnce(&mut BitcoindSettings)) -> Bitcoind {
     let mut settings = node.client_settings();
     change(&mut settings);
@@ -32,7 +36,7 @@ async fn a_bitcoind_is_checked_before_it_is_believed() {
     let mut world = World::start().await;
     let downloading = world.node.client().check().await;
     assert!(
-        matches!(&downloading, Err(Fault::BitcoindLags { .. })),
+        matches!(&downloading, Err(Fault::SourceLags { .. })),
         "{downloading:?}"
     );
     world
@@ -45,7 +49,7 @@ async fn a_bitcoind_is_checked_before_it_is_believed() {
     assert_eq!(info.tip.height, 1);
     let strict = changed(&world.node, |s| s.limits = HealthLimits::default());
     let fault = strict.check().await.expect_err("the tip is a day old");
-    assert!(matches!(fault, Fault::BitcoindLags { .. }), "{fault}");
+    assert!(matches!(fault, Fault::SourceLags { .. }), "{fault}");
     world.node.set_time(0).await.expect("it takes the clock's");
     world.mine(1).await;
     strict.check().await.expect("the tip is new");
@@ -62,7 +66,7 @@ async fn a_bitcoind_is_checked_before_it_is_believed() {
         };
     });
     let fault = stranger.tip().await.expect_err("it is not known");
-    assert!(matches!(fault, Fault::BitcoindDenies { .. }), "{fault}");
+    assert!(matches!(fault, Fault::SourceDenies { .. }), "{fault}");
 
     let hash = world
         .node
@@ -78,7 +82,7 @@ async fn a_bitcoind_is_checked_before_it_is_believed() {
     let gone = world.node.client_settings();
     world.node.stop().await.expect("it stops");
     let fault = client(gone).tip().await.expect_err("it is gone");
-    assert!(matches!(fault, Fault::BitcoindDown { .. }), "{fault}");
+    assert!(matches!(fault, Fault::SourceDown { .. }), "{fault}");
     assert_eq!(fault.retry(), Retry::Later);
     world.node.start_again().await.expect("it starts again");
     assert_eq!(world.height().await, 2);
@@ -97,7 +101,7 @@ async fn a_cookie_is_read_again_when_it_has_changed() {
     assert!(fault.to_string().contains("no cookie at"), "{fault}");
     std::fs::write(&path, "__cookie__:of-the-last-start").expect("it is written");
     let fault = with_cookie.tip().await.expect_err("an old cookie");
-    assert!(matches!(fault, Fault::BitcoindDenies { .. }), "{fault}");
+    assert!(matches!(fault, Fault::SourceDenies { .. }), "{fault}");
     std::fs::write(&path, "forebay:regtest\n").expect("it is written");
     with_cookie.tip().await.expect("the new cookie is read");
 }
@@ -111,11 +115,12 @@ async fn mine_elsewhere(world: &World, blocks: u32) {
 #[tokio::test]
 async fn two_bitcoinds_on_different_branches_are_told() {
     let (one, two) = tokio::join!(World::start(), World::start());
-    let nodes = [one.node.client(), two.node.client()];
+    let sources = [source(&one), source(&two)];
+    let nodes = [&sources[0], &sources[1]];
     agree(&nodes, 6).await.expect("both have block 0 alone");
     one.mine(7).await;
     let lagging = agree(&nodes, 6).await.expect_err("7 apart");
-    assert!(matches!(lagging, Fault::BitcoindLags { .. }), "{lagging}");
+    assert!(matches!(lagging, Fault::SourceLags { .. }), "{lagging}");
     mine_elsewhere(&two, 6).await;
     agree(&nodes, 6).await.expect("block 0 is 6 below block 6");
     mine_elsewhere(&two, 1).await;
@@ -130,7 +135,7 @@ async fn two_bitcoinds_on_different_branches_are_told() {
 #[tokio::test]
 async fn coins_are_mined_paid_and_seen_and_a_reorg_takes_them_back() {
     let world = World::start().await;
-    let (node, client) = (&world.node, world.node.client());
+    let (node, client) = (&world.node, source(&world));
     let fallback = client.fee_rate(FeeTarget { blocks: 6 }).await;
     assert_eq!(
         fallback.expect("it answers"),

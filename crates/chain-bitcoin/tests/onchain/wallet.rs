@@ -84,17 +84,6 @@ async fn told(wallet: &Wallet) -> String {
     letters
 }
 
-/// Puts empty blocks in place of the newest, and one more.
-async fn reorg(world: &World, depth: u32) {
-    let height = world.height().await - depth + 1;
-    let first = world.node.client().block_hash(height).await;
-    let first = first.expect("it answers").expect("there is one");
-    world.node.invalidate(first).await.expect("it is taken out");
-    for _ in 0..=depth {
-        world.node.mine_only(&[]).await.expect("an empty block");
-    }
-}
-
 async fn mempool(world: &World) -> Vec<Txid> {
     let all = world.node.client().call("getrawmempool", &[]).await;
     all.expect("it answers")
@@ -114,7 +103,7 @@ async fn a_deposit_is_told_in_a_block_and_at_depth_and_shallow_reorgs_undo_it() 
         world.mine(depth).await;
         assert_eq!(told(&wallet).await, "R", "{depth}");
         assert_eq!(wallet.balance().spendable, Amount::ZERO);
-        reorg(&world, depth).await;
+        world.reorg(depth).await;
         assert_eq!(told(&wallet).await, "U", "{depth}");
     }
     world.mine(6).await;
@@ -131,10 +120,10 @@ async fn a_deposit_is_told_in_a_block_and_at_depth_and_shallow_reorgs_undo_it() 
     assert_eq!(told(&wallet).await, "F");
     assert_eq!(wallet.balance().spendable, amount);
     // Shallower than the depth: nothing that was acted on changes.
-    reorg(&world, 6).await;
+    world.reorg(6).await;
     assert_eq!(told(&wallet).await, "");
     let (height, dropped) = (deposit.block.height, deposit.block.hash);
-    reorg(&world, world.height().await - height + 1).await;
+    world.reorg(world.height().await - height + 1).await;
     wallet.sync().await.expect("it reads blocks");
     let observations = wallet.observations();
     assert!(
@@ -239,7 +228,7 @@ async fn a_payment_is_made_once_for_each_id_whatever_happens_in_between() {
     world.node.stop().await.expect("it stops");
     let (id, outputs) = (EffectId::new(5), to_elsewhere(40_000_000));
     let down = wallet.send(id, &outputs, rate(5), 6).await;
-    assert!(matches!(down, Err(Fault::BitcoindDown { .. })), "{down:?}");
+    assert!(matches!(down, Err(Fault::SourceDown { .. })), "{down:?}");
     drop(wallet);
     world.node.start_again().await.expect("it starts again");
     let wallet = open(&world, folder.path(), 2).await;

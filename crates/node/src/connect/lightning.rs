@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::chain::ChainSource;
 use forebay_chain_bitcoin::lightning::{
     ChannelNumber, FINAL_CLTV_MIN, InvoiceTerms as Asked, LightningNode, LightningSettings,
     Observation, Observations, Opening, PaymentStanding, PaymentTerms, Seed, read_invoice,
@@ -102,13 +102,13 @@ pub(super) async fn start(
     inputs: Inputs,
 ) -> Result<Running, ConnectFault> {
     let network = bitcoin.network()?;
-    let bitcoind = Arc::new(Bitcoind::new(bitcoin.bitcoind()?)?);
-    bitcoind.check().await?;
     let folder = config.data_directory.join("bitcoin");
+    let chain = ChainSource::open(bitcoin.source(&folder)?)?;
+    chain.check().await?;
     std::fs::create_dir_all(&folder)?;
     let seed = wallet::Seed(key.derive("bitcoin wallet"));
     let wallet = WalletSettings::new(folder.join("wallet.redb"));
-    let wallet = Wallet::open(wallet, &seed, Arc::clone(&bitcoind)).await?;
+    let wallet = Wallet::open(wallet, &seed, chain.clone()).await?;
     let wallet = Arc::new(wallet);
     let head = head::path(&config.data_directory);
     let settings = LightningSettings {
@@ -118,7 +118,7 @@ pub(super) async fn start(
         confirmations: bitcoin.confirmations,
         ..LightningSettings::new(folder, network, Seed::new(key.derive("lightning")))
     };
-    let (node, observations) = LightningNode::start(settings, bitcoind, wallet.clone()).await?;
+    let (node, observations) = LightningNode::start(settings, chain, wallet.clone()).await?;
     let (pool, host) = account.pool()?;
     let address = wallet.address(Purpose::Deposit(OWN))?.to_string();
     info!(node = %NodeId(node.identity()), %network, "the Lightning node runs; coins for channels go to {address}");

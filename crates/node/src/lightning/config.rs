@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use forebay_chain_bitcoin::Network;
 use forebay_chain_bitcoin::bitcoind::{BitcoindSettings, Credentials};
+use forebay_chain_bitcoin::chain::SourceSettings;
+use forebay_chain_bitcoin::esplora::EsploraSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigFault;
@@ -15,8 +17,12 @@ use crate::config::ConfigFault;
 pub struct BitcoinConfig {
     /// `bitcoin`, `testnet4`, `signet` or `regtest`.
     pub network: String,
-    /// JSON-RPC of one own bitcoind.
-    pub rpc_url: String,
+    /// JSON-RPC of one own bitcoind; or `esplora_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc_url: Option<String>,
+    /// The API of an Esplora server, in place of a bitcoind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub esplora_url: Option<String>,
     /// The file `.cookie` in its data folder; or `rpc_user` and `rpc_password_file`.
     #[serde(default)]
     pub cookie_file: Option<PathBuf>,
@@ -78,7 +84,8 @@ impl BitcoinConfig {
     pub fn new(network: &str, rpc_url: &str) -> Self {
         Self {
             network: network.into(),
-            rpc_url: rpc_url.into(),
+            rpc_url: Some(rpc_url.into()),
+            esplora_url: None,
             cookie_file: None,
             rpc_user: None,
             rpc_password_file: None,
@@ -89,6 +96,16 @@ impl BitcoinConfig {
             sells_channels: false,
             hot_max_sat: None,
             reserve: None,
+        }
+    }
+
+    /// Of an Esplora server on a network, with nothing else said.
+    #[must_use]
+    pub fn on_esplora(network: &str, esplora_url: &str) -> Self {
+        Self {
+            rpc_url: None,
+            esplora_url: Some(esplora_url.into()),
+            ..Self::new(network, "")
         }
     }
 
@@ -120,9 +137,32 @@ impl BitcoinConfig {
         })
     }
 
+    /// Where blocks come from; what an Esplora server's are checked by lies in the folder.
+    ///
     /// # Errors
     /// [`ConfigFault`].
-    pub(crate) fn bitcoind(&self) -> Result<BitcoindSettings, ConfigFault> {
+    pub(crate) fn source(&self, folder: &Path) -> Result<SourceSettings, ConfigFault> {
+        let network = self.network()?;
+        match (&self.rpc_url, &self.esplora_url) {
+            (Some(url), None) => {
+                let credentials = self.credentials()?;
+                let settings = BitcoindSettings::new(url.clone(), credentials, network);
+                Ok(SourceSettings::Bitcoind(settings))
+            }
+            (None, Some(url)) => {
+                let headers = folder.join("headers");
+                let settings = EsploraSettings::new(url.clone(), network, headers);
+                Ok(SourceSettings::Esplora(settings))
+            }
+            (Some(_), Some(_)) | (None, None) => Err(one_source()),
+        }
+    }
+
+    fn names_credentials(&self) -> bool {
+        self.cookie_file.is_some() || self.rpc_user.is_some() || self.rpc_password_file.is_some()
+    }
+
+    fn credentials(&self) -> Result<Credentials, ConfigFault> {
         let credentials = match (&self.cookie_file, &self.rpc_user, &self.rpc_password_file) {
             (Some(cookie), None, None) => Credentials::Cookie(cookie.clone()),
             (None, Some(name), Some(file)) => {
@@ -143,11 +183,7 @@ impl BitcoinConfig {
                 ));
             }
         };
-        Ok(BitcoindSettings::new(
-            self.rpc_url.clone(),
-            credentials,
-            self.network()?,
-        ))
+        Ok(credentials)
     }
 
     /// # Errors
@@ -166,8 +202,24 @@ impl BitcoinConfig {
     /// The first [`ConfigFault`] found.
     pub(crate) fn check(&self) -> Result<(), ConfigFault> {
         self.network()?;
-        if !self.rpc_url.starts_with("http://") && !self.rpc_url.starts_with("https://") {
-            return Err(bad("bitcoin.rpc_url", "use an http:// or https:// URL"));
+        let is_http = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+        match (&self.rpc_url, &self.esplora_url) {
+            (Some(url), None) if !is_http(url) => {
+                return Err(bad("bitcoin.rpc_url", "use an http:// or https:// URL"));
+            }
+            (None, Some(url)) if !is_http(url) => {
+                return Err(bad("bitcoin.esplora_url", "use an http:// or https:// URL"));
+            }
+            (None, Some(_)) if self.names_credentials() => {
+                return Err(bad(
+                    "bitcoin.esplora_url",
+                    "leave out cookie_file, rpc_user and rpc_password_file, which are a bitcoind's",
+                ));
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(one_source());
+            }
         }
         if self.reserve.is_some() {
             self.hot_max_sat()?;
@@ -176,9 +228,67 @@ impl BitcoinConfig {
     }
 }
 
+fn one_source() -> ConfigFault {
+    bad(
+        "bitcoin.rpc_url",
+        "name either rpc_url, of a bitcoind, or esplora_url",
+    )
+}
+
 fn bad(field: &str, why: &'static str) -> ConfigFault {
     ConfigFault::BadValue {
         field: field.into(),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> String {
+        let config: BitcoinConfig = toml::from_str(text).expect("it is TOML");
+        config
+            .check()
+            .map_or_else(|fault| fault.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn one_chain_source_is_named_and_a_bitcoinds_credentials_for_a_bitcoind_alone() {
+        let on = |source: &str| checked(&format!("network = \"signet\"\n{source}"));
+        assert_eq!(
+            on("rpc_url = \"http://127.0.0.1:38332\"\ncookie_file = \"c\""),
+            ""
+        );
+        assert_eq!(on("esplora_url = \"https://esplora.example/api\""), "");
+        let refused = [
+            ("", "either rpc_url"),
+            (
+                "rpc_url = \"http://a\"\nesplora_url = \"http://b\"",
+                "either rpc_url",
+            ),
+            ("rpc_url = \"a\"", "rpc_url"),
+            ("esplora_url = \"esplora.example\"", "esplora_url"),
+            (
+                "esplora_url = \"http://a\"\ncookie_file = \"c\"",
+                "leave out cookie_file",
+            ),
+        ];
+        for (source, why) in refused {
+            assert!(on(source).contains(why), "{source}: {}", on(source));
+        }
+    }
+
+    #[test]
+    fn headers_lie_in_the_folder_and_are_no_concern_of_a_bitcoind() {
+        let esplora = BitcoinConfig::on_esplora("bitcoin", "https://esplora.example/api");
+        let source = esplora
+            .source(Path::new("data/bitcoin"))
+            .expect("it is one");
+        let SourceSettings::Esplora(settings) = source else {
+            panic!("{source:?}");
+        };
+        assert_eq!(settings.headers, Path::new("data/bitcoin/headers"));
+        assert_eq!(settings.network, Network::Bitcoin);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 use forebay_chain_bitcoin::Fault;
-use forebay_chain_bitcoin::bitcoind::FeeTarget;
+use forebay_chain_bitcoin::chain::FeeTarget;
 use forebay_chain_bitcoin::wallet::{Payment, output_cost};
 use forebay_pool::{Command, OutputCost};
 use forebay_quantity::{Amount, EffectId};
@@ -40,7 +40,7 @@ impl Lightning {
     /// What an output to a script costs now.
     ///
     /// # Errors
-    /// When bitcoind does not say.
+    /// When the chain source does not say.
     pub(crate) async fn output_cost(&self, script: &[u8]) -> Result<OutputCost, Fault> {
         let rate = self.wallet.fee_rate(TARGET).await?;
         let (fee, min) = output_cost(script, rate);

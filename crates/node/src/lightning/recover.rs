@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::chain::{ChainSource, SourceSettings};
 use forebay_chain_bitcoin::lightning::{LightningNode, Recovered, Seed, recover};
 use forebay_chain_bitcoin::script_of;
 use forebay_chain_bitcoin::wallet::{self, Wallet, WalletSettings};
@@ -40,23 +40,25 @@ pub async fn recover_channels(
     }
     let network = bitcoin.network()?;
     let to = script_of(to, network)?;
-    let mut reached = bitcoin.bitcoind()?;
-    reached.timeout = SCAN_MAX;
-    let bitcoind = Arc::new(Bitcoind::new(reached)?);
-    bitcoind.check().await?;
+    let mut reached = bitcoin.source(&folder)?;
+    if let SourceSettings::Bitcoind(reached) = &mut reached {
+        reached.timeout = SCAN_MAX;
+    }
+    let chain = ChainSource::open(reached)?;
+    chain.check().await?;
     std::fs::create_dir_all(&folder)?;
     let wallet = WalletSettings::new(folder.join("wallet.redb"));
     let seed = wallet::Seed(key.derive("bitcoin wallet"));
-    let wallet = Arc::new(Wallet::open(wallet, &seed, Arc::clone(&bitcoind)).await?);
+    let wallet = Arc::new(Wallet::open(wallet, &seed, chain.clone()).await?);
     // Apart from where the lost one lay, so that no pool takes this one for it.
     let settings = settings(bitcoin, folder.join("recovery"), network, key);
-    let started = LightningNode::start(settings, Arc::clone(&bitcoind), wallet.clone());
+    let started = LightningNode::start(settings, chain.clone(), wallet.clone());
     let (_node, observations) = started.await?;
     tokio::spawn(observations.acknowledge_all());
     info!("peers that connect are told to close their channels");
     let seed = Seed::new(key.derive("lightning"));
     loop {
-        match recover(&seed, &bitcoind, wallet.clone(), to.clone()).await {
+        match recover(&seed, &chain, wallet.clone(), to.clone()).await {
             Ok(Some(recovered)) => told(&recovered),
             Ok(None) => {}
             Err(fault) => warn!("what peers have paid cannot be fetched now: {fault}"),

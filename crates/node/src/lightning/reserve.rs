@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use forebay_chain_bitcoin::bitcoind::{Bitcoind, FeeTarget};
+use forebay_chain_bitcoin::chain::{ChainSource, FeeTarget};
 use forebay_chain_bitcoin::lightning::HotWallet;
 use forebay_chain_bitcoin::reserve::{
     Buried, Leaf, Received, RenewalRule, Reserve, ReserveCoin, ReserveKey, ReservePolicy,
@@ -59,10 +59,10 @@ impl Guarded {
         config: &BitcoinConfig,
         reserve: &ReserveConfig,
         (key, folder): (&Key, &Path),
-        bitcoind: std::sync::Arc<Bitcoind>,
+        chain: ChainSource,
     ) -> Result<Self, LightningFault> {
         let seed = Seed(key.derive(RESERVE_LABEL));
-        let key = ReserveKey::new(&seed, NetworkKind::from(bitcoind.network()))?;
+        let key = ReserveKey::new(&seed, NetworkKind::from(chain.network()))?;
         let policy = ReservePolicy::new(&key.public()?, &reserve.members, reserve.threshold)?;
         let rules = ReserveRules {
             hot_max: millisatoshi(config.hot_max_sat()?),
@@ -73,7 +73,7 @@ impl Guarded {
         std::fs::create_dir_all(&folder).map_err(|error| Fault::WalletStore {
             what: error.to_string(),
         })?;
-        let reserve = Reserve::open(&file, policy, reserve.birthday_height, bitcoind).await?;
+        let reserve = Reserve::open(&file, policy, reserve.birthday_height, chain).await?;
         Ok(Self {
             reserve,
             key,
@@ -161,7 +161,7 @@ impl Guarded {
     /// Takes a copy that somebody has signed; hands the spend in once it is whole.
     ///
     /// # Errors
-    /// When it is a copy of no draft, or bitcoind does not take what is whole.
+    /// When it is a copy of no draft, or the chain source does not take what is whole.
     pub(crate) async fn take_copy(&self, copy: Psbt) -> Result<Option<String>, Fault> {
         let unsigned = copy.unsigned_tx.compute_txid();
         let drafts = self.drafts()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use forebay_chain_bitcoin::bitcoind::Bitcoind;
+use forebay_chain_bitcoin::chain::ChainSource;
 use forebay_chain_bitcoin::lightning::{LightningNode, LightningSettings, Observations, Seed};
 use forebay_chain_bitcoin::wallet::{self, Wallet, WalletSettings};
 use forebay_chain_bitcoin::{Fault, genesis_hash};
@@ -108,17 +108,17 @@ pub(crate) async fn start(
             network: bitcoin.network.clone(),
         });
     }
-    let bitcoind = Arc::new(Bitcoind::new(bitcoin.bitcoind()?)?);
-    bitcoind.check().await?;
     let folder = config.data_directory.join("bitcoin");
+    let chain = ChainSource::open(bitcoin.source(&folder)?)?;
+    chain.check().await?;
     let wallet = WalletSettings::new(folder.join("wallet.redb"));
     let seed = wallet::Seed(key.derive("bitcoin wallet"));
-    let wallet = Wallet::open(wallet, &seed, Arc::clone(&bitcoind)).await?;
+    let wallet = Wallet::open(wallet, &seed, chain.clone()).await?;
     let wallet = Arc::new(wallet);
     let reserve = match &bitcoin.reserve {
         Some(reserve) => {
             let at = (key, folder.as_path());
-            Some(Guarded::open(bitcoin, reserve, at, Arc::clone(&bitcoind)).await?)
+            Some(Guarded::open(bitcoin, reserve, at, chain.clone()).await?)
         }
         None => None,
     };
@@ -127,7 +127,7 @@ pub(crate) async fn start(
         generation_min: head::read(&head)?.max(state.lightning_stored()),
         ..settings(bitcoin, folder, network, key)
     };
-    let started = LightningNode::start(settings, bitcoind, wallet.clone()).await;
+    let started = LightningNode::start(settings, chain, wallet.clone()).await;
     let (node, observations) = started.map_err(|fault| match fault {
         Fault::OldStore { found, known } => LightningFault::OldStore {
             found,

@@ -14,7 +14,7 @@ use super::Lightning;
 use crate::core::CommandFault;
 use crate::wall;
 
-/// How often bitcoind is asked for a new block.
+/// How often the chain source is asked for a new block.
 const POLL: Duration = Duration::from_secs(1);
 /// The operator's own capital.
 pub(super) const OPERATOR: DepositTag = DepositTag(0);
@@ -53,7 +53,7 @@ pub(crate) async fn follow_wallet(lightning: Arc<Lightning>, mut stop: watch::Re
 }
 
 impl Lightning {
-    /// bitcoind answers, and says that it is caught up.
+    /// The chain source answers, and says that it is caught up.
     async fn chain_heard(&self) {
         let listed = self.core.query(|state| state.asset_on_bitcoin()).await;
         if let Ok(Some(asset)) = listed {

@@ -1,13 +1,13 @@
-//! Whether what a bitcoind says can be acted on.
+//! Whether what a chain source says can be acted on.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::{BlockHash, Network};
 
-use super::{Bitcoind, BlockPlace};
+use super::{BlockPlace, ChainSource, SourceKind};
 use crate::Fault;
 
-/// How a bitcoind sees its chain.
+/// How a source sees its chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChainInfo {
     /// The hash of block 0, which tells networks apart.
@@ -22,7 +22,7 @@ pub struct ChainInfo {
     pub downloading: bool,
 }
 
-/// When a bitcoind counts as lagging.
+/// When a source counts as lagging.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthLimits {
     /// The longest since its tip was made. Of 10-minute blocks, one in 160,000 takes two hours.
@@ -41,8 +41,9 @@ impl Default for HealthLimits {
 }
 
 /// # Errors
-/// [`Fault::WrongNetwork`], or [`Fault::BitcoindLags`] with the reason.
-pub(super) fn judge(
+/// [`Fault::WrongNetwork`], or [`Fault::SourceLags`] with the reason.
+pub(crate) fn judge(
+    kind: SourceKind,
     info: &ChainInfo,
     network: Network,
     expected_genesis: BlockHash,
@@ -51,11 +52,12 @@ pub(super) fn judge(
 ) -> Result<(), Fault> {
     if info.genesis != expected_genesis {
         return Err(Fault::WrongNetwork {
+            kind,
             expected: network.to_string(),
             found: network_of(info.genesis),
         });
     }
-    let lags = |reason: String| Err(Fault::BitcoindLags { reason });
+    let lags = |reason: String| Err(Fault::SourceLags { kind, reason });
     let age_s = now_s.saturating_sub(info.tip_time_s);
     let missing = info.headers.saturating_sub(info.tip.height);
     if age_s > limits.tip_age_max.as_secs() {
@@ -90,11 +92,11 @@ fn network_of(genesis: BlockHash) -> String {
 /// below another.
 ///
 /// # Errors
-/// [`Fault::NodesDisagree`] at that height; [`Fault::BitcoindLags`] of the lowest; as [`Bitcoind::call`].
-pub async fn agree(nodes: &[&Bitcoind], depth: u32) -> Result<(), Fault> {
+/// [`Fault::NodesDisagree`] at that height; [`Fault::SourceLags`] of the lowest; as [`ChainSource::tip`].
+pub async fn agree(nodes: &[&ChainSource], depth: u32) -> Result<(), Fault> {
     let mut tips = Vec::new();
     for node in nodes {
-        tips.push(node.tip().await?);
+        tips.push((node.kind(), node.tip().await?));
     }
     let Some(height) = common_height(&tips, depth)? else {
         return Ok(());
@@ -110,18 +112,26 @@ pub async fn agree(nodes: &[&Bitcoind], depth: u32) -> Result<(), Fault> {
 }
 
 /// The height at which they have to have the same block; none for no nodes.
-fn common_height(tips: &[BlockPlace], depth: u32) -> Result<Option<u32>, Fault> {
-    let heights = || tips.iter().map(|tip| tip.height);
-    let (Some(lowest), Some(highest)) = (heights().min(), heights().max()) else {
+fn common_height(tips: &[(SourceKind, BlockPlace)], depth: u32) -> Result<Option<u32>, Fault> {
+    let lowest = tips.iter().min_by_key(|(_, tip)| tip.height);
+    let highest = tips.iter().map(|(_, tip)| tip.height).max();
+    let (Some((kind, lowest)), Some(highest)) = (lowest, highest) else {
         return Ok(None);
     };
+    let (kind, lowest) = (*kind, lowest.height);
     if highest - lowest > depth {
         let reason = format!(
             "it is at height {lowest} and another node at {highest}, more than {depth} apart"
         );
-        return Err(Fault::BitcoindLags { reason });
+        return Err(Fault::SourceLags { kind, reason });
     }
     Ok(Some(lowest.saturating_sub(depth)))
+}
+
+pub(crate) fn unix_time_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -149,7 +159,14 @@ mod tests {
     fn said(info: &ChainInfo) -> String {
         let genesis = genesis_block(Network::Bitcoin).block_hash();
         let limits = HealthLimits::default();
-        match judge(info, Network::Bitcoin, genesis, &limits, NOW_S) {
+        match judge(
+            SourceKind::Bitcoind,
+            info,
+            Network::Bitcoin,
+            genesis,
+            &limits,
+            NOW_S,
+        ) {
             Ok(()) => "healthy".to_owned(),
             Err(fault) => fault.to_string(),
         }
@@ -180,9 +197,9 @@ mod tests {
 
     #[test]
     fn nodes_are_compared_below_the_lowest_tip() {
-        let at = |height| BlockPlace {
-            height,
-            hash: BlockHash::all_zeros(),
+        let at = |height| {
+            let hash = BlockHash::all_zeros();
+            (SourceKind::Bitcoind, BlockPlace { height, hash })
         };
         let height = |tips: &[u32]| {
             common_height(

@@ -2,7 +2,7 @@
 
 use bitcoin::Block;
 
-use super::{Bitcoind, BlockPlace};
+use super::{BlockPlace, ChainSource};
 use crate::Fault;
 
 /// Blocks that are read before the first of them is taken; each is up to 4 MB.
@@ -10,7 +10,7 @@ const BLOCKS_AT_ONCE_MAX: u32 = 50;
 
 /// What a reader of blocks lacks.
 pub(crate) enum Missing {
-    /// Nothing, or bitcoind has taken blocks out and has no others yet: nothing is undone until it has.
+    /// Nothing, or the source has taken blocks out and has no others yet: nothing is undone until it has.
     Nothing,
     /// A reorg came while it was asked.
     AskAgain,
@@ -18,11 +18,11 @@ pub(crate) enum Missing {
     Blocks(Vec<(u32, Block)>),
 }
 
-impl Bitcoind {
+impl ChainSource {
     /// What comes next for a reader that has these blocks, given from its tip downwards to the network's first.
     ///
     /// # Errors
-    /// As [`Self::call`]; when it has none of them.
+    /// As [`Self::tip`]; when it has none of them.
     pub(crate) async fn missing(&self, known: &[BlockPlace]) -> Result<Missing, Fault> {
         let tip = self.tip().await?;
         if known.first() == Some(&tip) {
@@ -46,6 +46,7 @@ impl Bitcoind {
             }
         }
         Err(Fault::WrongNetwork {
+            kind: self.kind(),
             expected: self.network().to_string(),
             found: "a chain with another first block".to_owned(),
         })
