@@ -14,6 +14,8 @@ use crate::setup;
 struct Program(&'static str);
 
 const FOREBAY: Program = Program("forebay");
+/// The demonstration's counterparty on Lightning.
+const LIGHTNING_PEER: Program = Program("forebay-lightning-peer");
 const SIMULATOR: Program = Program("forebay-sim");
 const MODEL: Program = Program("forebay-model");
 
@@ -21,7 +23,7 @@ const MODEL: Program = Program("forebay-model");
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
     let beside = bitcoind::beside();
-    let built = build(&FOREBAY);
+    let built = build(&[&FOREBAY, &LIGHTNING_PEER]);
     let (bitcoind, _took) = beside.join();
     built.and(bitcoind)?;
     start(&FOREBAY, "demo", arguments)
@@ -66,7 +68,7 @@ pub(crate) fn sim(arguments: &[String]) -> Result<()> {
 
 /// Walks through a channel's mixed world, as deep as it is told.
 pub(crate) fn model(arguments: &[String]) -> Result<()> {
-    build(&MODEL)?;
+    build(&[&MODEL])?;
     let mut command = Command::new(folder_of_binaries()?.join(MODEL.0));
     run_command(command.args(arguments))
 }
@@ -79,7 +81,7 @@ pub(crate) fn replay(arguments: &[String]) -> Result<()> {
 /// Runs the demonstration with a browser at the dashboard, handing each line to `see`; returns success.
 pub(crate) fn look(see: impl FnMut(&str)) -> Result<bool> {
     setup::run(&[])?;
-    build(&FOREBAY)?;
+    build(&[&FOREBAY, &LIGHTNING_PEER])?;
     let folder = folder_of_binaries()?;
     let pictures = folder.parent().unwrap_or(&folder).join("dashboard");
     let mut command = Command::new(folder.join(FOREBAY.0));
@@ -88,7 +90,7 @@ pub(crate) fn look(see: impl FnMut(&str)) -> Result<bool> {
 }
 
 fn run(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()> {
-    build(program)?;
+    build(&[program])?;
     start(program, subcommand, arguments)
 }
 
@@ -99,16 +101,12 @@ fn start(program: &Program, subcommand: &str, arguments: &[String]) -> Result<()
 
 /// Where cargo unites features over what is built, a program built alone and the same one built beside its tests are two
 /// builds. This makes the latter, by asking for the smallest test of the workspace too.
-fn build(program: &Program) -> Result<()> {
-    run_command(&mut cargo(&[
-        "build",
-        "--locked",
-        "--workspace",
-        "--bin",
-        program.0,
-        "--test",
-        "arithmetic",
-    ]))
+fn build(programs: &[&Program]) -> Result<()> {
+    let named = programs.iter().flat_map(|program| ["--bin", program.0]);
+    let smallest = ["--test", "arithmetic"];
+    let whole = ["build", "--locked", "--workspace"].into_iter();
+    let arguments: Vec<&str> = whole.chain(named).chain(smallest).collect();
+    run_command(&mut cargo(&arguments))
 }
 
 fn folder_of_binaries() -> Result<PathBuf> {

@@ -283,6 +283,44 @@ pub enum Fault {
     /// No channel has room for the payment now.
     #[error("no Lightning channel has room for this payment now; wait, or open or enlarge one")]
     NoRoute,
+    /// A Lightning node of one's own does not answer.
+    #[error(
+        "the Lightning node does not answer at {url}: {detail}; check the URL, its certificate and that it runs"
+    )]
+    LndDown {
+        /// Where it was asked.
+        url: String,
+        /// Why there was no answer.
+        detail: String,
+    },
+    /// A Lightning node of one's own is on another network.
+    #[error(
+        "the Lightning node is on {found}, but the configuration says {expected}; use one on {expected}"
+    )]
+    LndNetwork {
+        /// From the configuration.
+        expected: String,
+        /// What the node says.
+        found: String,
+    },
+    /// A Lightning node of one's own said no.
+    #[error("the Lightning node refused {what}: {message} (code {code})")]
+    LndRefused {
+        /// What was asked.
+        what: &'static str,
+        /// Its words.
+        message: String,
+        /// gRPC's code.
+        code: i64,
+    },
+    /// A Lightning node of one's own said what makes no sense.
+    #[error(
+        "the Lightning node's answer makes no sense: {what}; does it speak LND's REST interface?"
+    )]
+    LndNonsense {
+        /// What is wrong with it.
+        what: String,
+    },
     /// Something before this is still under way.
     #[error("{what} is still under way; ask again")]
     Busy {
@@ -314,10 +352,14 @@ impl Fault {
             | Self::PeerOffline
             | Self::Channel { .. }
             | Self::FeeTooHigh { .. }
+            | Self::LndDown { .. }
+            | Self::LndRefused { .. }
+            | Self::LndNonsense { .. }
             | Self::NoRoute => Retry::Later,
             Self::Busy { .. } => Retry::Now,
             Self::BadUrl { .. }
             | Self::WrongNetwork { .. }
+            | Self::LndNetwork { .. }
             | Self::Dust { .. }
             | Self::BadPayment { .. }
             | Self::BadReserve { .. }

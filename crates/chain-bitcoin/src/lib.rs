@@ -2,9 +2,9 @@
 //!
 //! [`chain`] is the way to blocks and miners, by [`bitcoind`] or by [`esplora`]. [`wallet`] holds the operator's coins, [`reserve`] watches those that a
 //! committee has a hand on, [`lightning`] holds channels, makes and pays invoices, and tells what happened until its
-//! listener has kept it.
+//! listener has kept it; [`lnd`] asks a Lightning node that is somebody's own.
 //!
-//! This crate does I/O: sockets to Lightning peers, HTTP to the chain source, embedded stores. It never decides about
+//! This crate does I/O: sockets to Lightning peers, HTTP to the chain source, REST to such a node, embedded stores. It never decides about
 //! money, never knows the pool, and has no branch for any particular node or network.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod chain;
 pub mod esplora;
 mod fault;
 pub mod lightning;
+pub mod lnd;
 pub mod reserve;
 pub mod wallet;
 

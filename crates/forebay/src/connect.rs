@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use forebay_api::Units;
 use forebay_node::BitcoinConfig;
 use forebay_node::connect::{
-    self, Chain, Config, LightningConfig, LightningView, Limits, Pool, STATUS_FILE, Software, View,
+    self, Chain, Config, LightningConfig, LightningView, Limits, LndConfig, Pool, STATUS_FILE,
+    Software, View,
 };
 
 use crate::keys::{self, Passphrase};
@@ -105,7 +106,7 @@ struct Init {
 struct InitLightning {
     /// The pool's Lightning node, as id@host:port: the account settles over Lightning.
     #[arg(long, conflicts_with_all = ["chain_id", "rpc_urls", "vault", "deposit", "redeem_threshold"],
-          requires_all = ["account", "chain_source", "bitcoin_network"])]
+          requires_all = ["account", "bitcoin_network", "node"])]
     pool_node: Option<String>,
     /// The account's ILP address at the pool.
     #[arg(long, requires = "pool_node")]
@@ -113,13 +114,20 @@ struct InitLightning {
     /// `bitcoin`, `testnet4`, `signet` or `regtest`.
     #[arg(long, requires = "pool_node")]
     bitcoin_network: Option<String>,
-    /// JSON-RPC of the peer's own bitcoind.
-    #[arg(long, requires = "pool_node", group = "chain_source")]
+    /// JSON-RPC of the peer's own bitcoind: a Lightning node runs inside `connect`.
+    #[arg(long, requires = "pool_node", group = "node")]
     bitcoind_url: Option<String>,
     /// The API of an Esplora server, in place of a bitcoind.
-    #[arg(long, requires = "pool_node", group = "chain_source",
+    #[arg(long, requires = "pool_node", group = "node",
           conflicts_with_all = ["bitcoind_cookie", "bitcoind_user"])]
     esplora_url: Option<String>,
+    /// In place of both, the REST interface of a Lightning node that runs anyway: LND, or one that speaks as it does.
+    #[arg(long, requires = "pool_node", group = "node", value_name = "URL",
+          conflicts_with_all = ["bitcoind_cookie", "bitcoind_user", "lightning_listen", "channel_sat"])]
+    lnd_url: Option<String>,
+    /// The file with the macaroon that lets us ask that node.
+    #[arg(long, requires = "lnd_url", value_name = "FILE")]
+    lnd_macaroon: Option<PathBuf>,
     /// The file `.cookie` in its data folder.
     #[arg(long, requires = "pool_node", conflicts_with = "bitcoind_user")]
     bitcoind_cookie: Option<PathBuf>,
@@ -139,26 +147,43 @@ struct InitLightning {
 
 impl InitLightning {
     /// The sections that say how the account settles.
-    fn sections(self, asset_scale: u8) -> Option<(LightningConfig, BitcoinConfig)> {
+    fn sections(
+        self,
+        asset_scale: u8,
+    ) -> (
+        Option<LightningConfig>,
+        Option<BitcoinConfig>,
+        Option<LndConfig>,
+    ) {
+        let (Some(account), Some(pool_node), Some(network)) =
+            (self.account, self.pool_node, self.bitcoin_network)
+        else {
+            return (None, None, None);
+        };
         let lightning = LightningConfig {
-            account: self.account?,
-            pool_node: self.pool_node?,
+            account,
+            pool_node,
             asset_scale,
             channel_sat: self.channel_sat,
         };
-        let network = self.bitcoin_network?;
-        let source = match self.esplora_url {
-            Some(url) => BitcoinConfig::on_esplora(&network, &url),
-            None => BitcoinConfig::new(&network, &self.bitcoind_url?),
+        let source = match (self.bitcoind_url, self.esplora_url) {
+            (Some(url), _) => Some(BitcoinConfig::new(&network, &url)),
+            (None, Some(url)) => Some(BitcoinConfig::on_esplora(&network, &url)),
+            (None, None) => None,
         };
-        let bitcoin = BitcoinConfig {
+        let bitcoin = source.map(|source| BitcoinConfig {
             cookie_file: self.bitcoind_cookie,
             rpc_user: self.bitcoind_user,
             rpc_password_file: self.bitcoind_password_file,
             lightning_listen: self.lightning_listen,
             ..source
-        };
-        Some((lightning, bitcoin))
+        });
+        let lnd = self.lnd_url.map(|url| LndConfig {
+            url,
+            macaroon_file: self.lnd_macaroon,
+            network,
+        });
+        (Some(lightning), bitcoin, lnd)
     }
 }
 
@@ -172,6 +197,11 @@ impl Connect {
             Some(Action::Lightning(OnLightning::Address)) => {
                 let lightning = view(&self.peer_config)?.lightning;
                 let lightning = lightning.context("this account settles by vouchers")?;
+                if lightning.deposit_address.is_empty() {
+                    bail!(
+                        "this account settles through your own Lightning node: ask that for an address"
+                    );
+                }
                 show(json, &lightning.deposit_address, |address| {
                     println!("{address}");
                 })
@@ -237,6 +267,9 @@ fn draw_lightning(view: &LightningView) {
         "from the pool, in millisatoshi: received {}, {} invoices open; the channels carry {}",
         view.received, view.open_invoices, view.inbound
     );
+    if view.deposit_address.is_empty() {
+        return println!("fees paid, in millisatoshi: {}", view.fees);
+    }
     println!(
         "fees paid, in millisatoshi: {}; our own channel: {}; coins for channels: {}",
         view.fees, view.channel, view.deposit_address
@@ -309,7 +342,7 @@ impl Init {
                 asset_scale: self.asset_scale,
                 from_block: 0,
             });
-        let (lightning, bitcoin) = self.lightning.sections(self.asset_scale).unzip();
+        let (lightning, bitcoin, lnd) = self.lightning.sections(self.asset_scale);
         let config = Config {
             data_directory: "data".into(),
             keys_file: "key.json".into(),
@@ -325,6 +358,7 @@ impl Init {
             chain,
             lightning,
             bitcoin,
+            lnd,
             watchtowers: Vec::new(),
             limits: Limits {
                 credit_to_pool: self.credit_to_pool,
@@ -342,10 +376,12 @@ impl Init {
                 "This peer signs, deposits and is paid as {}: send gas money and the deposit there.",
                 key.address()
             );
-        } else {
+        } else if config.bitcoin.is_some() {
             println!(
                 "Coins for its channels go where `forebay connect lightning address` says once it runs."
             );
+        } else {
+            println!("Your Lightning node opens a channel to the pool's node itself.");
         }
         println!(
             "Its software connects to btp+ws://:{token}@{}.",

@@ -5,6 +5,7 @@
 mod common;
 mod ldk_peer;
 mod lp_side;
+mod peers_own_node;
 mod peers_side;
 
 use std::net::SocketAddr;

@@ -89,6 +89,8 @@ pub(crate) const TABLE: &[Arrows] = &[
     outer("forebay-api", "crates/api", &[QUANTITY]),
     outer("forebay-node", "crates/node", NODE_KNOWS),
     outer("forebay", "crates/forebay", BINARY_KNOWS),
+    // Somebody else's node: it knows nothing of ours, and nothing of ours knows it.
+    outer("forebay-lightning-peer", "crates/lightning-peer", &[]),
     outer("forebay-sim", "crates/sim", SIM_KNOWS),
     outer(
         "forebay-adapter-suite",
@@ -146,7 +148,7 @@ const SIM_KNOWS: &[&str] = &[
 const INNER_TESTS_KNOW: &[&str] = &["proptest", "serde_json", "hex", "num-bigint"];
 
 /// Crates of ours that exist for tests alone.
-const TESTS_ONLY: &[&str] = &["forebay-adapter-suite"];
+const TESTS_ONLY: &[&str] = &["forebay-adapter-suite", "forebay-lightning-peer"];
 
 /// Checks each member of the workspace against the table.
 pub(crate) fn check(checkout: &Checkout) -> Result<Vec<Finding>> {

@@ -43,6 +43,7 @@ const FOREIGN: &[&str] = &[
     "http-body-util",
     "http_body_util",
     "DBUILD_UTIL",
+    "amt_paid_msat",
     "lightning::util",
 ];
 

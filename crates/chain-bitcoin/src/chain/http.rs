@@ -54,7 +54,7 @@ pub(crate) fn reason(error: &dyn std::error::Error) -> String {
 }
 
 /// reqwest is built without a choice of cryptography, so that the process makes one.
-fn install_tls() {
+pub(crate) fn install_tls() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error means that the process chose one already, which serves as well.

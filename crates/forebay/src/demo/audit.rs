@@ -1,5 +1,5 @@
-//! The last word of the demonstration: a fresh replay of the journal against what the chains' own nodes say, and the
-//! Lightning nodes at both ends.
+//! The last word of the demonstration: a fresh replay of the journal against what the chains' own nodes say, the pool's
+//! Lightning node, and the `ldk-node` at the other end of its channels.
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use forebay_node::connect::LightningView;
 use forebay_pool::{Event, LightningEvent, Rail, Sequencer, State};
 use forebay_quantity::Amount;
 
+use super::lightning_peer::{Counted, CountedChannel};
 use super::regtest::{Bitcoin, CHANNEL_SAT, COINS_SAT};
 use super::rpc::Rpc;
 
@@ -126,11 +127,11 @@ pub(super) fn compare_vaults(state: &State, rpc: &Rpc) -> Result<()> {
     Ok(())
 }
 
-/// Who has bitcoin: the pool's key and its node's channels, peer c's key and what its own side says.
+/// Who has bitcoin: the pool's key and its node's channels, and peer c's `ldk-node`, which counts for itself.
 pub(super) struct Holders<'a> {
     pub(super) pool: &'a Key,
     pub(super) channels: &'a [forebay_api::LightningChannel],
-    pub(super) c: &'a Key,
+    pub(super) c_counts: &'a Counted,
     pub(super) c_shows: &'a LightningView,
 }
 
@@ -143,21 +144,26 @@ pub(super) async fn compare_bitcoin(
     let Holders {
         pool,
         channels,
-        c,
+        c_counts,
         c_shows,
     } = holders;
-    let (mut value, mut ours) = (0, 0);
+    ensure!(
+        c_counts.under_way == 0,
+        "peer c's node has a payment under way"
+    );
+    let mut ours = 0;
     for channel in *channels {
         let place = channel.funding.as_deref().context("a channel is funded")?;
+        let seen = find(c_counts, place)?;
         let held = Amount::from(bitcoin.output(place).await?);
-        same(
-            "BTC",
-            &format!("what {place} holds"),
-            held.value(),
-            channel.value.0,
-        )?;
-        value += held.value() * SAT;
-        ours += channel.balance.0.value();
+        let what = format!("what {place} holds");
+        same("BTC", &what, held.value(), channel.value.0)?;
+        same("BTC", &what, seen.value_sat.into(), channel.value.0)?;
+        // Each node counts its own end.
+        let (here, there) = (channel.balance.0.value(), u128::from(seen.ours_msat));
+        let value = Amount::new(held.value() * SAT);
+        same("BTC", &format!("both ends of {place}"), here + there, value)?;
+        ours += here;
     }
     let asset = state.asset_on_bitcoin().and_then(|id| state.asset(id));
     let asset = asset.context("bitcoin is listed")?;
@@ -172,32 +178,57 @@ pub(super) async fn compare_bitcoin(
     let known = state.peers().find(|(_, peer)| peer.name == "c");
     let known = known.and_then(|(_, peer)| peer.lightning.as_deref());
     let known = known.context("peer c settles over Lightning")?;
-    same(
-        "BTC",
-        "what peer c paid",
-        c_shows.paid.0.value(),
-        known.received,
-    )?;
-    same(
-        "BTC",
-        "what peer c was paid",
+    let paid = [u128::from(c_counts.sent_msat), c_shows.paid.0.value()];
+    let was_paid = [
+        u128::from(c_counts.received_msat),
         c_shows.received.0.value(),
-        known.paid,
-    )?;
-    // What of the channels is not the pool's is what peer c put in, less what it paid, and what it was paid.
-    let put_in = u128::from(CHANNEL_SAT) * SAT;
-    let left = (put_in + known.paid.value()).checked_sub(known.received.value());
-    let left = left.context("peer c paid more than it had")?;
+    ];
+    for (paid, was_paid) in paid.into_iter().zip(was_paid) {
+        same("BTC", "what peer c paid", paid, known.received)?;
+        same("BTC", "what peer c was paid", was_paid, known.paid)?;
+    }
+    let fees = Amount::from(c_counts.fees_msat);
+    same("BTC", "peer c's routing", c_shows.fees.0.value(), fees)?;
+    compare_coins(bitcoin, c_counts, known.received, known.paid).await
+}
+
+/// What peer c's node has in all is what it was given, less what it paid the pool, the miners and others, and what it was paid.
+async fn compare_coins(
+    bitcoin: &Bitcoin,
+    c: &Counted,
+    paid: Amount,
+    was_paid: Amount,
+) -> Result<()> {
+    let own = c.channels.iter().find(|channel| channel.is_ours);
+    let own = own.context("peer c's node opened a channel")?;
     same(
         "BTC",
-        "peer c's part of the channels",
-        value - ours,
-        Amount::new(left),
+        "the channel that peer c's node opened",
+        own.value_sat.into(),
+        Amount::from(CHANNEL_SAT),
     )?;
-    let spent = put_in + c_shows.fees.0.value();
-    let left = Amount::new(u128::from(COINS_SAT) * SAT - spent);
-    let wallet = u128::from(bitcoin.wallet(c).await?) * SAT;
-    same("BTC", "peer c's wallet", wallet, left)
+    let miners = u128::from(bitcoin.fee(&own.funding).await?);
+    let given: u128 = COINS_SAT.into_iter().map(u128::from).sum();
+    let spent = Amount::new((given - miners) * SAT);
+    let spent = spent
+        .checked_sub(paid)
+        .context("peer c paid more than it had")?;
+    let left = spent.value() + was_paid.value() - u128::from(c.fees_msat);
+    let channels: u128 = c
+        .channels
+        .iter()
+        .map(|channel| u128::from(channel.ours_msat))
+        .sum();
+    let has = u128::from(c.wallet_sat) * SAT + channels;
+    same("BTC", "all that peer c's node has", has, Amount::new(left))
+}
+
+/// The same channel as the node at its other end sees it.
+fn find<'a>(c: &'a Counted, place: &str) -> Result<&'a CountedChannel> {
+    let mut usable = c.channels.iter().filter(|channel| channel.is_usable);
+    usable
+        .find(|channel| channel.funding == place)
+        .with_context(|| format!("peer c's node knows no usable channel {place}"))
 }
 
 fn same(code: &str, what: &str, seen: u128, booked: Amount) -> Result<()> {

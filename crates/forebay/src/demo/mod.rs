@@ -1,6 +1,7 @@
 //! `forebay demo`: the main job on real parts, with a crash in the middle, and the sums at its end.
 
 mod audit;
+mod lightning_peer;
 mod outcome;
 mod prices;
 pub(crate) mod processes;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use forebay_api::{BITCOIN, Bitcoin, PEERS, Peer, SetPeer, Status, Units};
 use forebay_chain_evm::Key;
+use forebay_pool::State;
 use forebay_quantity::Amount;
 
 use crate::keys::{self, Passphrase};
@@ -132,6 +134,7 @@ async fn main_job(
             ("ETH", gwei(views.a.redeemed)),
             ("USDX", views.b.redeemed.to_string()),
         ]),
+        prepaid_left: prepaid(&audited.replay.state),
         lightning_payments: audited.replay.lightning_payments,
         lightning_channels: audited.channels,
         lp_fee_earned: BTreeMap::from([("USDX", earned.to_string())]),
@@ -150,6 +153,22 @@ async fn main_job(
         ));
     }
     Ok((outcome, problems))
+}
+
+/// What peers paid ahead and have not used, in packet units.
+fn prepaid(state: &State) -> BTreeMap<&'static str, String> {
+    let by_code = [("a", "ETH"), ("b", "USDX"), ("c", "BTC")];
+    let of = |name| {
+        let mut peers = state.peers();
+        let found = peers.find(|(_, peer)| peer.name == name);
+        found.map_or(Amount::ZERO, |(_, peer)| {
+            state.balance(peer.clearing).credit()
+        })
+    };
+    by_code
+        .into_iter()
+        .map(|(name, code)| (code, of(name).to_string()))
+        .collect()
 }
 
 fn gwei(wei: Units) -> String {
@@ -336,17 +355,17 @@ struct Audited {
 }
 
 /// Replays the journal until it has caught up with the chains, or shows what differs.
-async fn audit(world: &World, began: Instant) -> Result<Audited> {
+async fn audit(world: &mut World, began: Instant) -> Result<Audited> {
     let passphrase = world.folder.join("passphrase");
     keys::write_private(&passphrase, world.passphrase.as_bytes())?;
     let passphrase = Passphrase::in_file(passphrase);
     let key = |folder: &str| keys::open(&world.folder.join(folder).join("key.json"), &passphrase);
-    let (pool, c) = (key("pool")?, key("peer-c")?);
+    let pool = key("pool")?;
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let replay = audit::replay(&world.data())?;
         let shown: Bitcoin = world.client()?.read(BITCOIN).await?;
-        let verdict = compare(world, &replay, &shown, (&pool, &c)).await;
+        let verdict = compare(world, &replay, &shown, &pool).await;
         if verdict.is_ok() || Instant::now() >= until {
             let said = if verdict.is_ok() {
                 "agrees with"
@@ -356,7 +375,7 @@ async fn audit(world: &World, began: Instant) -> Result<Audited> {
             progress(
                 began,
                 &format!(
-                    "a fresh replay of {} packets {said} the chains and the Lightning nodes",
+                    "a fresh replay of {} packets {said} the chains, the pool's Lightning node and the ldk-node",
                     replay.prepared
                 ),
             );
@@ -372,17 +391,18 @@ async fn audit(world: &World, began: Instant) -> Result<Audited> {
 }
 
 async fn compare(
-    world: &World,
+    world: &mut World,
     replay: &audit::Replay,
     shown: &Bitcoin,
-    (pool, c): (&Key, &Key),
+    pool: &Key,
 ) -> Result<()> {
     audit::compare_vaults(&replay.state, &world.rpc)?;
     let c_shows = world.views()?.c.lightning.context("peer c has a node")?;
+    let c_counts = world.lightning_peer.counted()?;
     let holders = Holders {
         pool,
         channels: &shown.channels,
-        c,
+        c_counts: &c_counts,
         c_shows: &c_shows,
     };
     audit::compare_bitcoin(&replay.state, &world.bitcoin, &holders).await
@@ -391,7 +411,8 @@ async fn compare(
 /// Ends everything, the pool by SIGTERM, which it must answer by draining.
 fn end(mut world: World, began: Instant) -> Result<()> {
     let sides = [&mut world.a, &mut world.b, &mut world.c].map(|side| &mut side.process);
-    for process in sides.into_iter().chain([&mut world.pool]) {
+    let others = [&mut world.pool, &mut world.lightning_peer.process];
+    for process in sides.into_iter().chain(others) {
         let status = process.terminate(Duration::from_secs(40))?;
         ensure!(
             status.success(),
@@ -406,7 +427,8 @@ fn end(mut world: World, began: Instant) -> Result<()> {
 
 fn keep(mut world: World, folder: &Path) {
     let sides = [&mut world.a, &mut world.b, &mut world.c].map(|side| &mut side.process);
-    let others = [&mut world.pool].into_iter().chain(&mut world.prices);
+    let others = [&mut world.pool, &mut world.lightning_peer.process];
+    let others = others.into_iter().chain(&mut world.prices);
     for process in sides.into_iter().chain(others) {
         process.keep();
         eprintln!("{} runs on as process {}", process.name, process.id());

@@ -27,6 +27,9 @@ pub(super) struct Outcome {
     pub(super) settled_in: BTreeMap<&'static str, String>,
     /// What the pool paid peers: by vouchers that they redeemed, and over Lightning.
     pub(super) settled_out: BTreeMap<&'static str, String>,
+    /// What of `settled_in` was paid ahead and not used, by the replayed journal: vouchers run ahead of packets, also of those that
+    /// come to nothing.
+    pub(super) prepaid_left: BTreeMap<&'static str, String>,
     /// Settlements over Lightning, both ways, by the replayed journal.
     pub(super) lightning_payments: u64,
     /// Lightning channels of the pool's node that can be used at the end.
@@ -35,7 +38,8 @@ pub(super) struct Outcome {
     pub(super) lp_fee_earned: BTreeMap<&'static str, String>,
     /// Times that the pool was killed and came back.
     pub(super) restarts: u32,
-    /// A fresh replay of the journal agrees with both chains and with the Lightning nodes, balance by balance.
+    /// A fresh replay of the journal agrees with both chains, with the pool's Lightning node and with the `ldk-node` at the other
+    /// end of its channels, balance by balance.
     pub(super) books_balanced: bool,
 }
 
@@ -129,11 +133,12 @@ impl Outcome {
         let each = sides.into_iter().flat_map(|(code, view)| {
             let (sent, received) = (view.sent.0.value(), view.received.0.value());
             let paid_in = settled(&self.settled_in, code);
+            let left = settled(&self.prepaid_left, code);
             let paid_out = settled(&self.settled_out, code);
             [
                 (
-                    paid_in >= sent,
-                    format!("{paid_in} {code} was settled in for {sent}"),
+                    paid_in == sent + left,
+                    format!("{paid_in} {code} was settled in for {sent}, of which {left} is left"),
                 ),
                 (
                     paid_out == received,
@@ -204,6 +209,7 @@ impl Outcome {
             ("gas in all", self.gas_total.clone()),
             ("settled in", by_code(&self.settled_in)),
             ("settled out", by_code(&self.settled_out)),
+            ("of settled in, not used", by_code(&self.prepaid_left)),
             (
                 "payments over Lightning",
                 self.lightning_payments.to_string(),
@@ -212,7 +218,7 @@ impl Outcome {
             ("the note holder earned", by_code(&self.lp_fee_earned)),
             ("restarts after SIGKILL", self.restarts.to_string()),
             (
-                "replayed books agree with chains and Lightning nodes",
+                "replayed books agree with chains, Lightning node and ldk-node",
                 self.books_balanced.to_string(),
             ),
         ];

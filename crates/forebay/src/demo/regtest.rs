@@ -1,5 +1,5 @@
-//! Bitcoin in the demonstration: a chain of its own, coins for the pool and for peer c, Lightning channels between them,
-//! and what bitcoind itself says of all that.
+//! Bitcoin in the demonstration: a chain of its own, coins for the pool and for peer c's `ldk-node`, Lightning channels between
+//! them, and what bitcoind itself says of all that.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use forebay_node::connect::View;
 use forebay_quantity::Amount;
 use serde_json::{Value, json};
 
+use super::lightning_peer::LightningPeer;
 use super::processes::answer;
 use super::world::{Side, WAIT, free_port, progress, reach, view};
 use crate::client::Client;
@@ -28,13 +29,13 @@ const PACKET_MSAT: u64 = 5_000_000;
 /// What peer c pays in each of its payments.
 pub(super) const PAYMENT_MSAT: u64 = 200 * PACKET_MSAT;
 /// The operator's capital, in two coins: while one funds a channel, the other is what lets a channel in.
-const CAPITAL_SAT: u64 = 2 * 5_000_000;
-/// What peer c has, in two coins for the same reason.
-pub(super) const COINS_SAT: u64 = 2 * 5_000_000;
-/// The channel that peer c opens: more than it pays, and pays ahead.
+const CAPITAL_SAT: [u64; 2] = [7_500_000, 7_500_000];
+/// What peer c's node has, in two coins for the same reason.
+pub(super) const COINS_SAT: [u64; 2] = [5_000_000, 5_000_000];
+/// The channel that peer c's node opens: more than it pays, and pays ahead.
 pub(super) const CHANNEL_SAT: u64 = 4_000_000;
-/// The channel that the pool opens to peer c.
-const ALLOTMENT_MSAT: u128 = 2_000_000_000;
+/// The channel that the pool opens to peer c's node: `ldk-node` lets a tenth of it be under way, which is what the pool may owe.
+const ALLOTMENT_MSAT: u128 = 5_000_000_000;
 /// How far peer c pays ahead.
 const PREPAY_MSAT: u64 = 60 * PACKET_MSAT;
 /// What the pool may owe peer c before it settles.
@@ -47,13 +48,17 @@ pub(super) struct Bitcoin {
     regtest: Regtest,
     /// As bitcoind's own cookie file has it: the user, a colon, the password.
     cookie: PathBuf,
+    /// As host:port.
+    address: String,
 }
 
 impl Bitcoin {
     /// Starts it, with coins to give away.
     pub(super) async fn start(folder: &Path, repository: &Path) -> Result<Self> {
         let binary = RegtestSettings::binary_in(repository);
-        let settings = RegtestSettings::new(binary, folder.join("bitcoind"));
+        let mut settings = RegtestSettings::new(binary, folder.join("bitcoind"));
+        // What a transaction paid to miners is asked for at the end.
+        settings.arguments.push("-txindex=1".into());
         let regtest = Regtest::start(settings).await?;
         regtest.mine(101).await?;
         let Credentials::User { name, password } = regtest.client_settings().credentials else {
@@ -61,11 +66,21 @@ impl Bitcoin {
         };
         let cookie = folder.join("bitcoind.cookie");
         crate::keys::write_private(&cookie, format!("{name}:{password}").as_bytes())?;
-        Ok(Self { regtest, cookie })
+        let url = regtest.client_settings().url;
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        Ok(Self {
+            address: address.to_owned(),
+            regtest,
+            cookie,
+        })
     }
 
     pub(super) fn url(&self) -> String {
         self.regtest.client_settings().url
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(super) fn cookie(&self) -> String {
@@ -83,13 +98,12 @@ impl Bitcoin {
         Ok(())
     }
 
-    /// Pays a sum in two coins.
-    async fn pay(&self, address: &str, sat: u64) -> Result<()> {
+    /// Pays coins of these values.
+    async fn pay(&self, address: &str, coins_sat: [u64; 2]) -> Result<()> {
         let address: Address<NetworkUnchecked> = address.parse()?;
         let address = address.require_network(Network::Regtest)?;
-        for _ in 0..2 {
-            let half = Coins::from_sat(sat / 2);
-            self.regtest.pay(&address, half).await?;
+        for sat in coins_sat {
+            self.regtest.pay(&address, Coins::from_sat(sat)).await?;
         }
         Ok(())
     }
@@ -125,6 +139,14 @@ impl Bitcoin {
         satoshi(&output["value"])
     }
 
+    /// What the transaction that an output is of paid to miners, in satoshi.
+    pub(super) async fn fee(&self, place: &str) -> Result<u64> {
+        let (txid, _) = place.split_once(':').context("an output has an index")?;
+        let parameters = [json!(txid), json!(2)];
+        let transaction = self.ask("getrawtransaction", &parameters).await?;
+        satoshi(&transaction["fee"])
+    }
+
     /// Transactions in its blocks, save those that pay the miner.
     pub(super) async fn transactions(&self) -> Result<u64> {
         let tip = self.ask("getblockcount", &[]).await?;
@@ -143,14 +165,15 @@ fn satoshi(value: &Value) -> Result<u64> {
     Ok(Coins::from_btc(bitcoins)?.to_sat())
 }
 
-/// Brings the operator's capital in, starts peer c's side, and opens a channel each way between their nodes; when this
-/// returns, peer c may pay and be paid.
+/// Brings the operator's capital in, starts peer c's node and its side, and opens a channel each way between the nodes; when
+/// this returns, peer c may pay and be paid.
 pub(super) async fn open_channels(
     folder: &Path,
     passphrase: &str,
     bitcoin: &Bitcoin,
     began: Instant,
-) -> Result<Side> {
+) -> Result<(LightningPeer, Side)> {
+    let lightning_peer = LightningPeer::start(folder, bitcoin)?;
     let config = folder.join("pool/forebay.toml");
     let client = reach(&config).await?;
     let capital = NewAddress {
@@ -170,17 +193,18 @@ pub(super) async fn open_channels(
         },
     };
     let _: Asset = client.post(BITCOIN, &listed).await.context("listing BTC")?;
-    let token = hex::encode(crate::keys::random::<16>()?);
-    let side = start_side(folder, passphrase, bitcoin, &client, &token).await?;
-    // Its account waits for coins: without any, neither node could open its channel, nor let the other's in.
-    let fresh = deposit_address(folder, |_| true).await?;
-    bitcoin.pay(&fresh, COINS_SAT).await?;
+    let coins = lightning_peer.new_address().await?;
+    bitcoin.pay(&coins, COINS_SAT).await?;
     bitcoin.mine(BLOCKS).await?;
-    deposit_address(folder, |address| *address != fresh).await?;
+    let shown: Shown = client.read(BITCOIN).await?;
+    let pool_node = format!("{}@{}", shown.node, shown.address);
+    let token = hex::encode(crate::keys::random::<16>()?);
+    let side = start_side(folder, passphrase, (&pool_node, &lightning_peer), &token)?;
+    lightning_peer.has_coins(COINS_SAT.iter().sum()).await?;
     has_capital(&client).await?;
     progress(
         began,
-        "a bitcoind on regtest runs; the operator and peer c have coins",
+        "a bitcoind on regtest and an ldk-node run; the operator and peer c have coins",
     );
     let account = AddPeer {
         name: "c".into(),
@@ -197,6 +221,7 @@ pub(super) async fn open_channels(
         .post(PEERS, &account)
         .await
         .context("the account c")?;
+    lightning_peer.open_channel(&pool_node, CHANNEL_SAT).await?;
     let prepaid = Amount::from(PREPAY_MSAT);
     wait_for(folder, bitcoin, "both channels carry something", |view| {
         let lightning = view.lightning.as_ref();
@@ -205,44 +230,34 @@ pub(super) async fn open_channels(
     .await?;
     progress(
         began,
-        "a Lightning channel each way, and peer c has paid ahead through its own",
+        "a Lightning channel each way, and peer c's ldk-node has paid ahead through its own",
     );
-    Ok(side)
+    Ok((lightning_peer, side))
 }
 
-async fn start_side(
+fn start_side(
     folder: &Path,
     passphrase: &str,
-    bitcoin: &Bitcoin,
-    client: &Client,
+    (pool_node, lightning_peer): (&str, &LightningPeer),
     token: &str,
 ) -> Result<Side> {
     let pool = forebay_node::Config::load(&folder.join("pool/forebay.toml"))?;
-    let shown: Shown = client.read(BITCOIN).await?;
     let place = folder.join("peer-c").display().to_string();
-    let (pool_url, bitcoind) = (format!("ws://{}/", pool.btp_listen), bitcoin.url());
-    let (listen, node) = (
-        format!("127.0.0.1:{}", free_port()?),
-        format!("{}@{}", shown.node, shown.address),
-    );
-    let (channel, prepay, credit) = (
-        CHANNEL_SAT.to_string(),
-        PREPAY_MSAT.to_string(),
-        CREDIT_MSAT.to_string(),
-    );
-    let cookie = bitcoin.cookie();
+    let pool_url = format!("ws://{}/", pool.btp_listen);
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let (prepay, credit) = (PREPAY_MSAT.to_string(), CREDIT_MSAT.to_string());
+    let macaroon = lightning_peer.macaroon();
     let arguments = [
         ["--directory", &place],
         ["--pool-url", &pool_url],
         ["--pool-token", token],
         ["--listen", &listen],
         ["--software-token", "software"],
-        ["--pool-node", &node],
+        ["--pool-node", pool_node],
         ["--account", "test.pool.c"],
         ["--bitcoin-network", "regtest"],
-        ["--bitcoind-url", &bitcoind],
-        ["--bitcoind-cookie", &cookie],
-        ["--channel-sat", &channel],
+        ["--lnd-url", &lightning_peer.url],
+        ["--lnd-macaroon", &macaroon],
         ["--asset-scale", "11"],
         ["--prepay", &prepay],
         ["--credit-to-pool", &credit],
@@ -259,24 +274,10 @@ async fn has_capital(client: &Client) -> Result<()> {
     let until = Instant::now() + WAIT;
     loop {
         let shown: Shown = client.read(BITCOIN).await?;
-        if shown.confirmed.0 >= Amount::from(CAPITAL_SAT) {
+        if shown.confirmed.0 >= Amount::from(CAPITAL_SAT.iter().sum::<u64>()) {
             return Ok(());
         }
         ensure!(Instant::now() < until, "the pool's wallet does not get on");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Where peer c's coins go, once it says an address that is wanted: after coins have come, it says another.
-async fn deposit_address(folder: &Path, is_wanted: impl Fn(&String) -> bool) -> Result<String> {
-    let until = Instant::now() + WAIT;
-    loop {
-        let shown = view(&folder.join("peer-c")).ok();
-        let address = shown.and_then(|view| Some(view.lightning?.deposit_address));
-        if let Some(address) = address.filter(&is_wanted) {
-            return Ok(address);
-        }
-        ensure!(Instant::now() < until, "peer c's wallet does not get on");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

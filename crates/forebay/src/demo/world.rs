@@ -17,6 +17,7 @@ use forebay_node::connect::View;
 use forebay_quantity::{Amount, EffectId};
 use serde_json::Value;
 
+use super::lightning_peer::LightningPeer;
 use super::processes::{Process, answer, forebay};
 use super::regtest::{self, Bitcoin};
 use super::rpc::Rpc;
@@ -62,6 +63,8 @@ pub(super) struct World {
     pub(super) b: Side,
     /// In bitcoin; settles over Lightning.
     pub(super) c: Side,
+    /// Through this node.
+    pub(super) lightning_peer: LightningPeer,
     pub(super) pool: Process,
     pub(super) prices: Vec<Process>,
     pub(super) anvil: AnvilProcess,
@@ -125,7 +128,8 @@ impl World {
         });
         listed.map_err(|_| anyhow::anyhow!("listing met a bug"))??;
         deposits.map_err(|_| anyhow::anyhow!("a deposit met a bug"))??;
-        let c = channels.map_err(|_| anyhow::anyhow!("opening channels met a bug"))??;
+        let (lightning_peer, c) =
+            channels.map_err(|_| anyhow::anyhow!("opening channels met a bug"))??;
         progress(
             began,
             "the pool runs, two LPs have deposited: notes and first-loss shares",
@@ -135,6 +139,7 @@ impl World {
             a: Side::start(folder, "peer-a", &passphrase)?,
             b: Side::start(folder, "peer-b", &passphrase)?,
             c,
+            lightning_peer,
             passphrase,
             tools,
             pool,
@@ -602,6 +607,7 @@ fn make_peer(folder: &Path, name: &str, token: &str, contracts: &Contracts) -> R
         }),
         lightning: None,
         bitcoin: None,
+        lnd: None,
         watchtowers: Vec::new(),
         limits,
     };

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_api::Units;
+use forebay_chain_bitcoin::Network;
+use forebay_chain_bitcoin::lnd::LndSettings;
 use forebay_channel::{Address, ChannelPolicy, NodeId};
 use forebay_pool::MILLISATOSHI_SCALE;
 use forebay_quantity::{Amount, Milliseconds};
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::core::{Policy, Rail, VaultRail};
 use crate::config::{ConfigFault, read_file};
-use crate::lightning::BitcoinConfig;
+use crate::lightning::{BitcoinConfig, network};
 use crate::tower::Tower;
 
 /// The configuration file of a peer's own side.
@@ -32,9 +34,12 @@ pub struct Config {
     /// Of an account that settles over Lightning: with whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lightning: Option<LightningConfig>,
-    /// Of an account that settles over Lightning: its own Bitcoin.
+    /// Of an account that settles over Lightning: the bitcoind under the node inside this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bitcoin: Option<BitcoinConfig>,
+    /// In its place: a Lightning node that the peer runs anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lnd: Option<LndConfig>,
     /// Watchtowers that the pool's best voucher is handed to.
     #[serde(default)]
     pub watchtowers: Vec<Tower>,
@@ -121,12 +126,70 @@ impl LightningConfig {
     }
 }
 
+/// A Lightning node that the peer runs anyway: LND, or one that speaks its REST interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LndConfig {
+    /// Its REST interface. A certificate that it made itself is named by the environment variable `SSL_CERT_FILE`.
+    pub url: String,
+    /// The file with a macaroon that lets us make and look at invoices, pay, sign messages, connect peers and see channels;
+    /// left out where the node wants none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macaroon_file: Option<PathBuf>,
+    /// `bitcoin`, `testnet4`, `signet` or `regtest`.
+    pub network: String,
+}
+
+impl LndConfig {
+    /// # Errors
+    /// [`ConfigFault::BadValue`].
+    pub(super) fn settings(&self) -> Result<LndSettings, ConfigFault> {
+        Ok(LndSettings {
+            url: self.url.clone(),
+            macaroon_file: self.macaroon_file.clone(),
+            network: network("lnd.network", &self.network)?,
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigFault> {
+        let is_near = self.url.starts_with("http://127.0.0.1:")
+            || self.url.starts_with("http://localhost:")
+            || self.url.starts_with("http://[::1]:");
+        if !self.url.starts_with("https://") && !is_near {
+            return Err(bad(
+                "lnd.url",
+                "use an https:// URL, or http:// on this machine: whoever reads the macaroon can pay with it",
+            ));
+        }
+        self.settings().map(drop)
+    }
+}
+
 /// How the account is settled, as configured.
 pub(super) enum Settling<'a> {
     /// By vouchers.
     Vault(&'a Chain),
     /// By Lightning payments.
-    Lightning(&'a BitcoinConfig, &'a LightningConfig),
+    Lightning(NodeConfig<'a>, &'a LightningConfig),
+}
+
+/// Through which node.
+pub(super) enum NodeConfig<'a> {
+    /// The one inside this process.
+    Own(&'a BitcoinConfig),
+    /// One that runs anyway.
+    External(&'a LndConfig),
+}
+
+impl NodeConfig<'_> {
+    /// # Errors
+    /// [`ConfigFault::BadValue`].
+    pub(super) fn network(&self) -> Result<Network, ConfigFault> {
+        match self {
+            Self::Own(bitcoin) => bitcoin.network(),
+            Self::External(lnd) => Ok(lnd.settings()?.network),
+        }
+    }
 }
 
 /// What the peer risks and pays.
@@ -173,6 +236,10 @@ impl Config {
         if let Some(bitcoin) = &mut config.bitcoin {
             bitcoin.within(folder);
         }
+        let lnd = config.lnd.as_mut();
+        if let Some(macaroon) = lnd.and_then(|lnd| lnd.macaroon_file.as_mut()) {
+            *macaroon = folder.join(&*macaroon);
+        }
         config.check()?;
         Ok(config)
     }
@@ -189,7 +256,7 @@ impl Config {
         }
         match self.settling()? {
             Settling::Vault(chain) => self.check_chain(chain),
-            Settling::Lightning(bitcoin, lightning) => self.check_lightning(bitcoin, lightning),
+            Settling::Lightning(node, lightning) => self.check_lightning(&node, lightning),
         }
     }
 
@@ -198,13 +265,19 @@ impl Config {
     /// # Errors
     /// [`ConfigFault::BadValue`].
     pub(super) fn settling(&self) -> Result<Settling<'_>, ConfigFault> {
-        match (&self.chain, &self.lightning, &self.bitcoin) {
-            (Some(chain), None, None) => Ok(Settling::Vault(chain)),
-            (None, Some(lightning), Some(bitcoin)) => Ok(Settling::Lightning(bitcoin, lightning)),
+        let on = match (&self.bitcoin, &self.lnd) {
+            (Some(bitcoin), None) => Some(NodeConfig::Own(bitcoin)),
+            (None, Some(lnd)) => Some(NodeConfig::External(lnd)),
+            (None, None) | (Some(_), Some(_)) => None,
+        };
+        let has_node = self.bitcoin.is_some() || self.lnd.is_some();
+        match (&self.chain, &self.lightning, on) {
+            (Some(chain), None, _) if !has_node => Ok(Settling::Vault(chain)),
+            (None, Some(lightning), Some(on)) => Ok(Settling::Lightning(on, lightning)),
             _ => Err(bad(
                 "chain",
-                "write [chain] for an account that settles by vouchers, or [lightning] and [bitcoin] for one that settles \
-                 over Lightning",
+                "write [chain] for an account that settles by vouchers; for one that settles over Lightning write \
+                 [lightning], and [bitcoin] for a node inside `connect` or [lnd] for one that runs anyway",
             )),
         }
     }
@@ -230,10 +303,19 @@ impl Config {
 
     fn check_lightning(
         &self,
-        bitcoin: &BitcoinConfig,
+        node: &NodeConfig<'_>,
         lightning: &LightningConfig,
     ) -> Result<(), ConfigFault> {
-        bitcoin.check()?;
+        match node {
+            NodeConfig::Own(bitcoin) => bitcoin.check()?,
+            NodeConfig::External(lnd) => lnd.check()?,
+        }
+        if lightning.channel_sat > 0 && matches!(node, NodeConfig::External(_)) {
+            return Err(bad(
+                "lightning.channel_sat",
+                "a node that runs anyway opens its channels itself: leave it out, and open one to the pool's node there",
+            ));
+        }
         lightning.pool()?;
         if lightning.asset_scale > MILLISATOSHI_SCALE {
             return Err(bad(

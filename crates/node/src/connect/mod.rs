@@ -37,7 +37,7 @@ pub use self::core::{
     VaultRail,
 };
 pub use account::{GivenInvoice, LightningAccount, LightningEvent, OwnChannel, Settlement};
-pub use config::{Chain, Config, LightningConfig, Limits, Pool, Software};
+pub use config::{Chain, Config, LightningConfig, Limits, LndConfig, Pool, Software};
 pub use event::Event;
 pub use memory::MemoryFault;
 pub use state::{Incoming, Outgoing, State};
@@ -64,7 +64,7 @@ pub enum ConnectFault {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigFault),
-    /// bitcoind, the wallet or the Lightning node.
+    /// bitcoind, the wallet or a Lightning node.
     #[error(transparent)]
     Bitcoin(#[from] forebay_chain_bitcoin::Fault),
     /// The software's port cannot be listened on.
@@ -166,11 +166,12 @@ async fn means(
             let policy = config.policy(rail, chain.asset_scale);
             Ok((Means::Vault(key, vault), None, policy))
         }
-        Settling::Lightning(bitcoin, account) => {
-            let node = lightning::start(config, (bitcoin, account), &key, inputs.clone()).await?;
+        Settling::Lightning(on, account) => {
+            let from = (&key, state);
+            let node = lightning::start(config, (&on, account), from, inputs.clone()).await?;
             let rail = Rail::Lightning(LightningRail {
                 account: account.account.clone(),
-                genesis: genesis_hash(bitcoin.network()?),
+                genesis: genesis_hash(on.network()?),
                 pool_node: account.pool()?.0,
                 channel_sat: account.channel_sat,
             });

@@ -120,7 +120,7 @@ struct OpenLink {
 /// What the account is settled with.
 pub(super) enum Means {
     Vault(Key, Arc<Vault>),
-    Lightning(Arc<Lightning>),
+    Lightning(Lightning),
 }
 
 /// All that the core's thread owns.
@@ -197,7 +197,7 @@ impl Shell {
             self.release()?;
             let node = match &self.means {
                 Means::Vault(..) => None,
-                Means::Lightning(node) => Some(&**node),
+                Means::Lightning(node) => Some(node),
             };
             let links = (self.pool.is_some(), self.software.is_some());
             self.status.write(&self.core, links, node);
@@ -525,11 +525,7 @@ impl Shell {
         let Means::Lightning(node) = &self.means else {
             unreachable!("an account with a vault asks nothing of Lightning: {effect:?}")
         };
-        if let LightningEffect::SayHello { claim } = &effect {
-            let hello = node.hello(claim);
-            return self.say(&hello);
-        }
-        self.runtime.spawn(Arc::clone(node).carry_out(effect));
+        self.runtime.spawn(node.clone().carry_out(effect));
     }
 
     /// Answers of both kinds travel in the same frame, so that `Fulfill` stands for either here.

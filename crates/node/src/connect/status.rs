@@ -67,7 +67,7 @@ pub struct View {
 pub struct LightningView {
     /// Our node.
     pub node: String,
-    /// Where coins for channels may be sent to; never used before.
+    /// Where coins for channels may be sent to; never used before. Empty with a node that runs anyway: its coins are its own.
     pub deposit_address: String,
     /// What the pool was paid, in all.
     pub paid: Units,

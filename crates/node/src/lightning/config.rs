@@ -120,21 +120,7 @@ impl BitcoinConfig {
     /// # Errors
     /// [`ConfigFault::BadValue`].
     pub(crate) fn network(&self) -> Result<Network, ConfigFault> {
-        let known = [
-            Network::Bitcoin,
-            Network::Testnet4,
-            Network::Signet,
-            Network::Regtest,
-        ];
-        let named = known
-            .into_iter()
-            .find(|network| network.to_string() == self.network);
-        named.ok_or_else(|| {
-            bad(
-                "bitcoin.network",
-                "use bitcoin, testnet4, signet or regtest",
-            )
-        })
+        network("bitcoin.network", &self.network)
     }
 
     /// Where blocks come from; what an Esplora server's are checked by lies in the folder.
@@ -233,6 +219,23 @@ fn one_source() -> ConfigFault {
         "bitcoin.rpc_url",
         "name either rpc_url, of a bitcoind, or esplora_url",
     )
+}
+
+/// The network of a name.
+///
+/// # Errors
+/// [`ConfigFault::BadValue`] for this field.
+pub(crate) fn network(field: &str, name: &str) -> Result<Network, ConfigFault> {
+    let known = [
+        Network::Bitcoin,
+        Network::Testnet4,
+        Network::Signet,
+        Network::Regtest,
+    ];
+    let named = known
+        .into_iter()
+        .find(|network| network.to_string() == name);
+    named.ok_or_else(|| bad(field, "use bitcoin, testnet4, signet or regtest"))
 }
 
 fn bad(field: &str, why: &'static str) -> ConfigFault {

@@ -27,6 +27,7 @@ use forebay_pool::{Command, InvoiceTerms, LightningChannelId, LightningCommand, 
 use forebay_quantity::{Amount, EffectId, Hash32, Milliseconds, PeerId, Timestamp};
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use config::network;
 pub use config::{BitcoinConfig, ReserveConfig};
 pub(crate) use errand::{ChannelChange, Errand, run_errands};
 pub(crate) use lp::{InvoiceAsked, invoice_id};

@@ -8,7 +8,7 @@ use forebay_node::connect::{self, LightningView, RunningConnect, STATUS_FILE, Vi
 use super::*;
 
 /// What Carol pays ahead, in millisatoshi, which are her packet units.
-const PREPAY: u128 = 20_000 * SAT;
+pub(super) const PREPAY: u128 = 20_000 * SAT;
 
 fn key() -> Key {
     Key::from_bytes([7; 32]).unwrap()
@@ -62,7 +62,7 @@ fn peer_config(
 }
 
 /// What the peer's side shows, once it shows what is wanted.
-async fn shown(
+pub(super) async fn shown(
     folder: &Path,
     regtest: &Regtest,
     what: &str,
@@ -86,7 +86,7 @@ async fn shown(
 }
 
 /// Both sides say the same of what passed between them, and nothing is under way.
-async fn agree(folder: &Path, regtest: &Regtest, node: &RunningNode) -> LightningView {
+pub(super) async fn agree(folder: &Path, regtest: &Regtest, node: &RunningNode) -> LightningView {
     let view = shown(folder, regtest, "all is settled", |_, lightning| {
         lightning.under_way.0.is_zero() && lightning.credited == lightning.paid
     })
@@ -103,7 +103,7 @@ async fn agree(folder: &Path, regtest: &Regtest, node: &RunningNode) -> Lightnin
     view
 }
 
-async fn started(config: &connect::Config) -> RunningConnect {
+pub(super) async fn started(config: &connect::Config) -> RunningConnect {
     connect::start(config.clone(), key()).await.unwrap()
 }
 
@@ -242,7 +242,28 @@ fn a_configuration_names_one_way_to_settle_and_all_that_it_needs() {
             good.replace("[limits]", "[limits]\ndeposit = \"5\""),
         ),
     ];
-    for (field, text) in rows {
+    let own = good[..good.find("[bitcoin]").unwrap()].to_owned()
+        + &good[good.find("[lightning]").unwrap()..];
+    let lnd = "[lnd]\nurl = \"https://127.0.0.1:8080\"\nmacaroon_file = \"a.macaroon\"\nnetwork = \"regtest\"\n";
+    let outside = own.replace("channel_sat = 5\n", "") + lnd;
+    let macaroon = load(&outside).unwrap().lnd.unwrap().macaroon_file;
+    assert_eq!(macaroon, Some(folder.path().join("a.macaroon")));
+    load(&outside.replace("https", "http")).unwrap();
+    let own_node = [
+        ("[lnd]", own.clone()),
+        ("[lnd]", format!("{good}{lnd}")),
+        ("lightning.channel_sat", format!("{own}{lnd}")),
+        (
+            "lnd.url",
+            outside.replace("https://127.0.0.1", "http://10.0.0.1"),
+        ),
+        (
+            "lnd.url",
+            outside.replace("https://127.0.0.1:8080", "http://127.0.0.1.example:8080"),
+        ),
+        ("lnd.network", outside.replace("regtest", "testnet9")),
+    ];
+    for (field, text) in rows.into_iter().chain(own_node) {
         let why = load(&text).expect_err(field);
         assert!(why.contains(field), "{field}: {why}");
     }

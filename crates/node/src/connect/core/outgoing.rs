@@ -5,7 +5,7 @@ use forebay_quantity::{Amount, ChannelSerial, Timestamp};
 
 use super::{Core, Effect, IN_FLIGHT_MAX, Rail, Waiting};
 use crate::connect::event::Event;
-use crate::connect::reply::reject;
+use crate::connect::reply::{reject, too_large};
 
 /// Prepares of our software that may wait for the pool to confirm a voucher; what one STREAM window needs.
 const WAITING_MAX: usize = 1_024;
@@ -31,6 +31,18 @@ impl Core {
                 ErrorCode::R00TransferTimedOut,
                 "expired on arrival",
             );
+        }
+        // The pool would refuse it: nothing is paid ahead for it.
+        let maximum = self
+            .state
+            .terms
+            .as_ref()
+            .map_or(u64::MAX, |terms| terms.packet_max);
+        if view.amount > maximum {
+            let packet = too_large(view.amount, maximum);
+            return self
+                .effects
+                .push(Effect::AnswerSoftware(software_request, packet));
         }
         if self.state.outgoing.len() + self.waiting.len() >= IN_FLIGHT_MAX
             || self.waiting.len() >= WAITING_MAX

@@ -778,3 +778,12 @@ fn the_hash_is_a_fact_before_anything_is_paid() {
     assert_eq!(MSAT, world.core.state().factor());
     assert!(world.now < EXPIRES);
 }
+
+/// A STREAM client tries how much passes by packets of up to 10^12: an ether was paid ahead for one of them.
+#[test]
+fn nothing_is_paid_ahead_for_a_packet_that_the_pool_would_refuse() {
+    let mut world = World::paid_ahead();
+    assert_eq!(world.software_sends(1, 10_001), "to software 1 F08");
+    let fits = world.software_sends(2, 10_000);
+    assert!(!fits.contains("F08"), "{fits}");
+}

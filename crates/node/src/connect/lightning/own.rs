@@ -7,39 +7,30 @@ use std::time::Duration;
 
 use forebay_chain_bitcoin::chain::ChainSource;
 use forebay_chain_bitcoin::lightning::{
-    ChannelNumber, FINAL_CLTV_MIN, InvoiceTerms as Asked, LightningNode, LightningSettings,
-    Observation, Observations, Opening, PaymentStanding, PaymentTerms, Seed, read_invoice,
+    ChannelNumber, LightningNode, LightningSettings, Observation, Observations, Opening,
+    PaymentStanding, PaymentTerms, Seed,
 };
 use forebay_chain_bitcoin::wallet::{
     self, DepositTag, Observation as Deposited, Purpose, Wallet, WalletSettings,
 };
-use forebay_chain_bitcoin::{Fault, Network, Retry};
+use forebay_chain_bitcoin::{Fault, Network};
 use forebay_chain_evm::Key;
 use forebay_channel::{NodeId, PeerMessage};
-use forebay_pool::{InvoiceTerms, LiquidityPolicy};
-use forebay_quantity::{Amount, Hash32, Milliseconds, Timestamp};
+use forebay_pool::LiquidityPolicy;
+use forebay_quantity::{Amount, Hash32, Milliseconds};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::ConnectFault;
-use super::config::{Config, LightningConfig};
-use super::core::{Command, LightningCommand, LightningEffect};
-use super::shell::{Input, Inputs};
+use super::{PAUSE, PAYMENT_TIMEOUT, asked, is_unsure, told};
+use crate::connect::ConnectFault;
+use crate::connect::config::{Config, LightningConfig};
+use crate::connect::core::{Command, LightningCommand, LightningEffect};
+use crate::connect::shell::{Input, Inputs};
 use crate::lightning::{BitcoinConfig, head};
 
-/// Other ways are looked for this long when one fails.
-const PAYMENT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Before the node or the pool's address is asked again.
-const PAUSE: Duration = Duration::from_secs(2);
 /// How often bitcoind is asked for a new block.
 const POLL: Duration = Duration::from_secs(1);
-/// Blocks that the pool leaves us to claim what it pays: we claim at once, and a day passes before it could be lost.
-const FINAL_CLTV: u16 = if FINAL_CLTV_MIN > 144 {
-    FINAL_CLTV_MIN
-} else {
-    144
-};
 /// At its end the node waits this long, this often, for errands that use it.
 const STOP_PAUSE: Duration = Duration::from_millis(50);
 const STOP_TRIES: u32 = 100;
@@ -47,7 +38,7 @@ const STOP_TRIES: u32 = 100;
 const OWN: DepositTag = DepositTag(0);
 
 /// A running node.
-pub(super) struct Lightning {
+pub(in crate::connect) struct Own {
     node: LightningNode,
     wallet: Arc<Wallet>,
     network: Network,
@@ -65,29 +56,29 @@ fn fee_max_sat(value_sat: u64) -> u64 {
 }
 
 /// A node, and the tasks beside it.
-pub(super) struct Running {
-    lightning: Arc<Lightning>,
+pub(in crate::connect) struct Running {
+    node: Arc<Own>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Running {
-    pub(super) fn lightning(&self) -> Arc<Lightning> {
-        Arc::clone(&self.lightning)
+    pub(in crate::connect) fn node(&self) -> Arc<Own> {
+        Arc::clone(&self.node)
     }
 
     /// Leaves the network, and writes what waits. What was not acknowledged is told again after the next start.
-    pub(super) async fn stop(self) {
+    pub(in crate::connect) async fn stop(self) {
         for task in self.tasks {
             task.abort();
             // One that was aborted has nothing to say.
             drop(task.await);
         }
-        let mut lightning = self.lightning;
+        let mut node = self.node;
         for _ in 0..STOP_TRIES {
-            match Arc::try_unwrap(lightning) {
+            match Arc::try_unwrap(node) {
                 Ok(alone) => return alone.node.stop().await,
                 // An errand is about to end; it is begun again after the next start.
-                Err(shared) => lightning = shared,
+                Err(shared) => node = shared,
             }
             sleep(STOP_PAUSE).await;
         }
@@ -95,7 +86,7 @@ impl Running {
 }
 
 /// Starts the wallet and the node in the data directory, from secrets of the key.
-pub(super) async fn start(
+pub(in crate::connect) async fn start(
     config: &Config,
     (bitcoin, account): (&BitcoinConfig, &LightningConfig),
     key: &Key,
@@ -122,7 +113,7 @@ pub(super) async fn start(
     let (pool, host) = account.pool()?;
     let address = wallet.address(Purpose::Deposit(OWN))?.to_string();
     info!(node = %NodeId(node.identity()), %network, "the Lightning node runs; coins for channels go to {address}");
-    let lightning = Arc::new(Lightning {
+    let node = Arc::new(Own {
         node,
         wallet,
         network,
@@ -130,36 +121,32 @@ pub(super) async fn start(
         address: Mutex::new(address),
         inputs,
     });
-    let node = Arc::downgrade(&lightning);
+    let kept = Arc::downgrade(&node);
     let tasks = vec![
         tokio::spawn(head::keep(head, move || {
-            node.upgrade().map(|lightning| lightning.node.generation())
+            kept.upgrade().map(|own| own.node.generation())
         })),
-        tokio::spawn(observe(Arc::clone(&lightning), observations)),
-        tokio::spawn(Arc::clone(&lightning).follow_wallet()),
-        tokio::spawn(Arc::clone(&lightning).reach(host.to_owned())),
+        tokio::spawn(observe(Arc::clone(&node), observations)),
+        tokio::spawn(Arc::clone(&node).follow_wallet()),
+        tokio::spawn(Arc::clone(&node).reach(host.to_owned())),
     ];
-    Ok(Running { lightning, tasks })
+    Ok(Running { node, tasks })
 }
 
 /// Hands over all that the node reports, for as long as anybody listens.
-async fn observe(lightning: Arc<Lightning>, mut observations: Observations) {
+async fn observe(own: Arc<Own>, mut observations: Observations) {
     while let Some(observed) = observations.next().await {
-        let Some(command) = lightning.command_of(&observed.observation) else {
+        let Some(command) = own.command_of(&observed.observation) else {
             observed.acknowledge();
             continue;
         };
-        if lightning
-            .inputs
-            .give(Input::Observed(command, observed))
-            .is_err()
-        {
+        if own.inputs.give(Input::Observed(command, observed)).is_err() {
             return;
         }
     }
 }
 
-impl Lightning {
+impl Own {
     /// Who we are on Lightning.
     pub(super) fn identity(&self) -> NodeId {
         NodeId(self.node.identity())
@@ -171,29 +158,12 @@ impl Lightning {
         address.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads an invoice of the pool, without asking anybody.
-    pub(super) fn read(&self, settlement: u64, invoice: String) -> LightningCommand {
-        let unreadable = |why: String| LightningCommand::InvoiceUnreadable { settlement, why };
-        match read_invoice(&invoice, self.network) {
-            Ok(read) => match read.amount_msat {
-                Some(amount) => LightningCommand::InvoiceTold {
-                    settlement,
-                    invoice,
-                    terms: InvoiceTerms {
-                        hash: Hash32(read.hash),
-                        amount: Amount::from(amount),
-                        payee: NodeId(read.payee),
-                        expires_at: Timestamp(read.expires_at_s.saturating_mul(1_000)),
-                    },
-                },
-                None => unreadable("its invoice names no amount".into()),
-            },
-            Err(fault) => unreadable(fault.to_string()),
-        }
+    pub(super) fn network(&self) -> Network {
+        self.network
     }
 
     /// The hello that names our node; the proof binds it to the account and to the pool's node.
-    pub(super) fn hello(&self, claim: &str) -> PeerMessage {
+    fn hello(&self, claim: &str) -> PeerMessage {
         PeerMessage::LightningHello {
             node: self.identity(),
             proof: self.node.sign_message(claim),
@@ -203,8 +173,7 @@ impl Lightning {
     /// Carries out what takes its time. What comes of it is told as a command, or said to the pool.
     pub(super) async fn carry_out(self: Arc<Self>, effect: LightningEffect) {
         match effect {
-            // Signed at once, by the shell.
-            LightningEffect::SayHello { .. } => {}
+            LightningEffect::SayHello { claim } => self.give(Input::Say(self.hello(&claim))),
             LightningEffect::MakeInvoice {
                 settlement,
                 amount,
@@ -224,25 +193,9 @@ impl Lightning {
     }
 
     async fn make_invoice(&self, settlement: u64, amount: Amount, expiry: Milliseconds) {
-        let terms = Asked {
-            amount_msat: amount.to_u64().unwrap_or(u64::MAX),
-            expiry_s: u32::try_from(expiry.0 / 1_000).unwrap_or(u32::MAX),
-            final_cltv: FINAL_CLTV,
-            payer: 0,
-        };
+        let terms = asked(amount, expiry);
         let made = self.node.invoice(settlement_id(settlement), terms).await;
-        let (invoice, refused) = match made {
-            Ok(invoice) => (Some(invoice), None),
-            Err(fault) => {
-                warn!(settlement, "no invoice could be made for the pool: {fault}");
-                (None, Some(fault.to_string()))
-            }
-        };
-        self.give(Input::Say(PeerMessage::InvoiceTold {
-            settlement,
-            invoice,
-            refused,
-        }));
+        self.give(Input::Say(told(settlement, made)));
     }
 
     /// Pays an invoice that the core has journalled, unless it left before: then it is found out how it stands [I16].
@@ -424,11 +377,6 @@ fn own(channel: ChannelNumber) -> Option<u64> {
     u64::try_from(channel.0).ok()
 }
 
-/// Whether something may be under way all the same, or may be soon.
-fn is_unsure(fault: &Fault) -> bool {
-    fault.retry() == Retry::Now || matches!(fault, Fault::Store { .. } | Fault::Stopped)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,21 +393,5 @@ mod tests {
         // Eight bytes for the account, which is the only one here, and eight for the number, the highest byte first.
         assert_eq!(settlement_id(0x0102)[..8], [0; 8]);
         assert_eq!(settlement_id(0x0102)[8..], [0, 0, 0, 0, 0, 0, 1, 2]);
-    }
-
-    #[test]
-    fn a_payment_is_given_up_only_when_nothing_can_be_under_way() {
-        let busy = Fault::Busy {
-            what: "an earlier attempt",
-        };
-        let store = Fault::Store {
-            detail: "full".into(),
-        };
-        for unsure in [busy, store, Fault::Stopped] {
-            assert!(is_unsure(&unsure), "{unsure}");
-        }
-        for sure in [Fault::NoRoute, Fault::InvoiceExpired] {
-            assert!(!is_unsure(&sure), "{sure}");
-        }
     }
 }
