@@ -359,6 +359,12 @@ fn each_rule_answers_flow_with_its_demand_and_its_neighbour_with_none() {
             "open 500000",
         ),
         (
+            "while one of two channels is not back, the other is not enlarged",
+            "allot 500k; done 200; channel 1 500k ours splices; channel 9 400k theirs splices; carry 490k 390k; carry 0 390k; \
+             a minute; carry 490k 390k; a minute",
+            "open 500000",
+        ),
+        (
             "a channel that is told to stand before it is told to be funded is there",
             "allot 500k; channel 1 500k ours splices; carry 490k 0; done 200; allot 2m; a minute",
             "open 500000, splice 1510000 into 1 of 500000",

@@ -1,7 +1,7 @@
 //! Liquidity on Lightning: how the channels with a peer are kept, and what is observed of them. ADR 21 explains each rule.
 
 use forebay_market::DAY;
-use forebay_quantity::{Amount, AssetId, PeerId, Timestamp};
+use forebay_quantity::{Amount, AssetId, PeerId, Ppm, Timestamp};
 
 use super::lightning::account;
 use super::{reserve, sale};
@@ -18,6 +18,8 @@ use crate::state::{
 /// Channels are enlarged below one half of what is wanted, and made smaller above three times it.
 const LOW: u128 = 2;
 const HIGH: u128 = 3;
+/// All channels are there when they carry this part of what they hold; either end's hundredth and payments under way are the rest.
+const PRESENT: Ppm = Ppm(700_000);
 /// Of a channel that is emptied, this part stays: either end has to keep a hundredth of it.
 const KEPT: u128 = 50;
 /// A channel is closed when its money could have earned this often what the channel has cost: once for closing it, once for
@@ -109,7 +111,8 @@ impl<'a> View<'a> {
     fn grow(&self) -> Option<ChainRequest> {
         let have = self.account.outbound;
         let is_low = have < Amount::new(self.wanted.value() / LOW);
-        if !is_low || (self.account.is_asleep && !self.is_due()) {
+        let is_asleep = self.account.is_asleep && !self.is_due();
+        if !is_low || is_asleep || self.is_partly_away() {
             return None;
         }
         let missing = self.wanted.saturating_sub(have);
@@ -218,6 +221,14 @@ impl<'a> View<'a> {
     fn is_away(&self) -> bool {
         let has_channels = self.largest(|_| true).is_some();
         has_channels && !self.account.is_usable()
+    }
+
+    /// After a restart of either end one channel may carry again while another does not yet: what is missing then is no want.
+    fn is_partly_away(&self) -> bool {
+        let values = self.account.channels.values().map(|channel| channel.value);
+        let held = values.fold(Amount::ZERO, Amount::saturating_add);
+        let carried = self.account.outbound.saturating_add(self.account.inbound);
+        carried < PRESENT.of_floor(held).unwrap_or(held)
     }
 
     fn has_rested(&self) -> bool {
