@@ -90,10 +90,11 @@ fn file_system(folder: &Path) -> Result<String> {
         let (point, kind) = (words.next()?, words.next()?);
         folder.starts_with(point).then_some((point.len(), kind))
     });
-    let (_, kind) = mounted
-        .max_by_key(|(length, _)| *length)
-        .context("the folder is on no mounted file system")?;
-    Ok(kind.to_owned())
+    let longest = mounted.max_by_key(|(length, _)| *length);
+    // In a changed root its mount point may not be named.
+    Ok(longest
+        .map_or("an unnamed file system", |(_, kind)| kind)
+        .to_owned())
 }
 
 /// Processor time of a process, user and system, in microseconds.
