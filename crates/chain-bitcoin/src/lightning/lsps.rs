@@ -29,7 +29,7 @@ const LSPS: &[u8] = b"lsps/";
 /// LSPS0: the request is understood, and refused.
 const REFUSED: i32 = 1;
 
-type Library = LiquidityManager<
+type Protocol = LiquidityManager<
     Arc<Keys>,
     Arc<Keys>,
     Arc<Channels>,
@@ -42,7 +42,7 @@ pub(crate) type Seller = LSPS2ServiceHandler<Arc<Channels>, Arc<Kept>, Arc<Broad
 
 /// The library, and the words by which we refuse: it has none of its own.
 pub(crate) struct Lsps {
-    library: Library,
+    protocol: Protocol,
     refusals: Mutex<Refusals>,
 }
 
@@ -70,7 +70,7 @@ impl Lsps {
             lsps5_service_config: None,
             advertise_service: true,
         });
-        let library = Library::new(
+        let protocol = Protocol::new(
             Arc::clone(keys),
             Arc::clone(keys),
             Arc::clone(channels),
@@ -81,22 +81,22 @@ impl Lsps {
             service,
             None,
         );
-        let library = library.await.map_err(|error| Fault::Store {
+        let protocol = protocol.await.map_err(|error| Fault::Store {
             detail: format!("channels that were sold cannot be read: {error}"),
         })?;
         Ok(Self {
-            library,
+            protocol,
             refusals: Mutex::default(),
         })
     }
 
-    pub(crate) fn library(&self) -> &Library {
-        &self.library
+    pub(crate) fn protocol(&self) -> &Protocol {
+        &self.protocol
     }
 
     /// None where no channels are sold.
     pub(crate) fn service(&self) -> Option<&Seller> {
-        self.library.lsps2_service_handler()
+        self.protocol.lsps2_service_handler()
     }
 
     /// Answers a question for terms with a no.
@@ -145,7 +145,7 @@ impl CustomMessageReader for Lsps {
         message_type: u16,
         buffer: &mut R,
     ) -> Result<Option<RawLSPSMessage>, DecodeError> {
-        self.library.read(message_type, buffer)
+        self.protocol.read(message_type, buffer)
     }
 }
 
@@ -155,11 +155,11 @@ impl CustomMessageHandler for Lsps {
         message: RawLSPSMessage,
         sender: PublicKey,
     ) -> Result<(), LightningError> {
-        self.library.handle_custom_message(message, sender)
+        self.protocol.handle_custom_message(message, sender)
     }
 
     fn get_and_clear_pending_msg(&self) -> Vec<(PublicKey, RawLSPSMessage)> {
-        let mut messages = self.library.get_and_clear_pending_msg();
+        let mut messages = self.protocol.get_and_clear_pending_msg();
         let mut refusals = self.lock();
         if !refusals.instead.is_empty() {
             for (_, message) in &mut messages {
@@ -175,19 +175,19 @@ impl CustomMessageHandler for Lsps {
     }
 
     fn peer_disconnected(&self, peer: PublicKey) {
-        self.library.peer_disconnected(peer);
+        self.protocol.peer_disconnected(peer);
     }
 
     fn peer_connected(&self, peer: PublicKey, init: &Init, inbound: bool) -> Result<(), ()> {
-        self.library.peer_connected(peer, init, inbound)
+        self.protocol.peer_connected(peer, init, inbound)
     }
 
     fn provided_node_features(&self) -> NodeFeatures {
-        self.library.provided_node_features()
+        self.protocol.provided_node_features()
     }
 
     fn provided_init_features(&self, peer: PublicKey) -> InitFeatures {
-        self.library.provided_init_features(peer)
+        self.protocol.provided_init_features(peer)
     }
 }
 

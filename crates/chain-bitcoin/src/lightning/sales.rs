@@ -232,7 +232,7 @@ impl Inner {
             self.send_back(&[part]);
         }
         self.drop_what_left(number);
-        self.keep_library().await;
+        self.keep_protocol().await;
     }
 
     /// Forgets parts that LDK holds no more.
@@ -251,8 +251,8 @@ impl Inner {
         }
     }
 
-    async fn keep_library(&self) {
-        if let Err(error) = self.lsps.library().persist().await {
+    async fn keep_protocol(&self) {
+        if let Err(error) = self.lsps.protocol().persist().await {
             tracing::error!(target: "lightning", %error, "sales cannot be kept");
         }
     }
@@ -457,7 +457,7 @@ pub(crate) async fn sale_events(inner: Arc<Inner>) {
         inner.begin_asking(number);
     }
     loop {
-        let event = inner.lsps.library().next_event_async().await;
+        let event = inner.lsps.protocol().next_event_async().await;
         if let LiquidityEvent::LSPS2Service(event) = event {
             inner.sale_event(event).await;
         }
@@ -477,7 +477,7 @@ pub(crate) async fn look_after_sales(inner: Arc<Inner>) {
             for number in stale {
                 inner.sales.forget(number);
             }
-            inner.keep_library().await;
+            inner.keep_protocol().await;
         }
     }
 }
